@@ -1,0 +1,76 @@
+//! Builds libmicrokit.so, which the binary carries and every PD runs on, and turns the numbers of `libmicrokit/abi.h`
+//! into Rust constants, so that the layout shared with C has one source.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// libmicrokit: freestanding C11. No stack protector, since its canary would need the C runtime's thread block, and no
+/// unwind tables, since nothing unwinds through it.
+const C_FLAGS: &[&str] = &[
+    "-std=c11",
+    "-O2",
+    "-fPIC",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fvisibility=hidden",
+    "-fcf-protection=none",
+    "-g0",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+];
+
+const LINK_FLAGS: &[&str] = &[
+    "-shared",
+    "-nostdlib",
+    "-Wl,-soname,libmicrokit.so",
+    "-Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,-z,defs",
+    "-Wl,--build-id=none,--hash-style=gnu",
+];
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for dir in ["libmicrokit", "include"] {
+        println!("cargo::rerun-if-changed={dir}");
+    }
+    build_libmicrokit(&out);
+    let abi = fs::read_to_string("libmicrokit/abi.h").expect("libmicrokit/abi.h is part of the source");
+    fs::write(out.join("abi_numbers.rs"), numbers_of(&abi)).expect("OUT_DIR is writable");
+}
+
+fn build_libmicrokit(out: &Path) {
+    let mut sources: Vec<PathBuf> = fs::read_dir("libmicrokit")
+        .expect("libmicrokit is part of the source")
+        .map(|entry| entry.expect("libmicrokit is readable").path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "c"))
+        .collect();
+    sources.sort();
+    let compiler = cc::Build::new().get_compiler();
+    let mut command = Command::new(compiler.path());
+    command.args(C_FLAGS).args(LINK_FLAGS).args(["-Iinclude", "-Ilibmicrokit"]).args(&sources);
+    command.arg("-o").arg(out.join("libmicrokit.so"));
+    match command.status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("libmicrokit.so: the C compiler ended with {status}: {command:?}"),
+        Err(error) => panic!("libmicrokit.so: no C compiler ({error}); install one or set CC"),
+    }
+}
+
+/// `#define MK_NAME 123` lines as `pub const MK_NAME: u64 = 123;`.
+fn numbers_of(header: &str) -> String {
+    let mut rust = String::from("// From libmicrokit/abi.h by build.rs.\n");
+    for line in header.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("#define"), Some(name), Some(value), None) =
+            (words.next(), words.next(), words.next(), words.next())
+            && value.parse::<u64>().is_ok()
+        {
+            writeln!(rust, "pub const {name}: u64 = {value};").expect("writing to a String");
+        }
+    }
+    rust
+}

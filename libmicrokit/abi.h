@@ -1,0 +1,188 @@
+/*
+ * Copyright 2026, the mk-sandbox developers
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * The private contract between the launcher, the PD host and libmicrokit: the pages that channel ends share and the
+ * handoff a PD starts from. This file is its one source: the build turns every `#define MK_` number below into a Rust
+ * constant (src/sys/abi.rs), the assertions at the end hold this side to them, and src/sys/abi.rs the other side.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Raised on every change of this file's layout. */
+#define MK_ABI_VERSION 1
+
+/* MICROKIT_MAX_CHANNELS of the Microkit manual. */
+#define MK_MAX_ENDS 62
+/* Message registers of one message: seL4_MsgMaxLength. */
+#define MK_MAX_MRS 120
+/* MICROKIT_PD_NAME_LENGTH, terminating NUL included. */
+#define MK_NAME_LENGTH 64
+
+/*
+ * Page 0 of a PD's channel memory: what it tells its peers and the launcher about itself. The PD writes it; its peers
+ * map it read-only. Every reader treats it as hostile: `asleep` only decides whether to ring the doorbell, the rest
+ * is read by the launcher for its reports.
+ */
+struct mk_status {
+    /* 1 from before the last look at the channels until the PD runs again: a sender that sees 1 rings the doorbell. */
+    uint32_t asleep;
+    /* MK_IN_*: what the PD is doing. */
+    uint32_t where;
+    /* The channel id that `where` is about. */
+    uint32_t channel;
+    uint32_t reserved;
+};
+
+#define MK_IN_LOOP 0
+#define MK_IN_START 1
+#define MK_IN_INIT 2
+#define MK_IN_NOTIFIED 3
+#define MK_IN_PROTECTED 4
+#define MK_IN_FAULT 5
+/* Blocked in microkit_ppcall on `channel`. */
+#define MK_IN_CALL 6
+
+/*
+ * What one channel end says to the other. The end's own PD maps the page that holds it read-write, the peer maps it
+ * read-only; nobody else maps it. Offset inside the page: a multiple of 64 below MK_OUT_SPAN, chosen by the launcher so
+ * that the words a PD polls fall into different cache sets.
+ *
+ * notified: count of notifications ever sent; the peer remembers how far it has seen, so they coalesce by themselves.
+ * seq:      on the calling end, the number of the latest call; on the serving end, the number of the call answered.
+ * info, mr: the call's or the reply's message, complete before `seq` is stored with release order.
+ *
+ * The first cache line holds the counters, the label and five message registers.
+ */
+struct mk_out {
+    uint64_t notified;
+    uint64_t seq;
+    uint64_t info;
+    uint64_t mr[MK_MAX_MRS];
+};
+
+/* Bytes of a page in which an mk_out may begin: 4096 - 1024, in steps of MK_OUT_ALIGN. */
+#define MK_OUT_SPAN 3072
+#define MK_OUT_ALIGN 64
+
+/* Rights of an end, from the system file. */
+#define MK_MAY_NOTIFY 1
+#define MK_MAY_CALL 2
+/* The peer may notify this end; without it, what arrives in `notified` is ignored. */
+#define MK_HEARS 4
+/* The peer may call this end; without it, what arrives in `seq` is ignored. */
+#define MK_SERVES 8
+
+/* One end of a channel, as its own PD sees it. Addresses are in the PD's address space. */
+struct mk_end {
+    /* struct mk_out, read-write: what this end says. */
+    uint64_t out;
+    /* const struct mk_out, read-only: what the peer says. */
+    uint64_t in;
+    /* const struct mk_status, read-only: the peer's page 0. */
+    uint64_t peer_status;
+    /* Write end of the peer's doorbell pipe, non-blocking. */
+    int32_t peer_doorbell;
+    /* MK_MAY_NOTIFY | MK_MAY_CALL | MK_HEARS | MK_SERVES */
+    uint32_t rights;
+    /* Channel id in this PD, 0..61. */
+    uint32_t id;
+    /* Priority of the peer, 0..254: the order in which callers are served. */
+    uint32_t peer_priority;
+};
+
+/* A table of functions: DT_PREINIT_ARRAY, DT_INIT_ARRAY. Checked by the launcher to lie inside the image. */
+struct mk_functions {
+    uint64_t address;
+    uint64_t count;
+};
+
+/* Everything a PD starts from. Built by the PD host in a page of its own, read-only before any foreign code runs. */
+struct mk_handoff {
+    uint32_t version;
+    uint32_t size;
+    char name[MK_NAME_LENGTH];
+    /* struct mk_status, read-write. */
+    uint64_t status;
+    /* Read end of this PD's doorbell pipe, blocking. */
+    int32_t doorbell;
+    /* Write end of the console pipe, blocking. */
+    int32_t console;
+    /* Entry points of the image; 0 where it has none. init and notified are never 0. */
+    uint64_t init;
+    uint64_t notified;
+    uint64_t protected_entry;
+    uint64_t fault;
+    /* Run in this order before init, as the dynamic linker would have: DT_PREINIT_ARRAY, DT_INIT, DT_INIT_ARRAY. */
+    struct mk_functions preinit_array;
+    uint64_t dt_init;
+    struct mk_functions init_array;
+    /* microkit_irqs, microkit_notifications, microkit_pps, microkit_ioports */
+    uint64_t irqs;
+    uint64_t notifications;
+    uint64_t pps;
+    uint64_t ioports;
+    uint32_t passive;
+    /* MK_WAIT_*: how to wait for a message. */
+    uint32_t wait;
+    /* Longest spin before sleeping, in time stamp counter cycles; 0: sleep at once. */
+    uint64_t spin_cycles;
+    uint32_t reserved;
+    uint32_t end_count;
+    /* Ascending by id. */
+    struct mk_end ends[MK_MAX_ENDS];
+};
+
+#define MK_WAIT_AUTO 0
+#define MK_WAIT_SPIN 1
+#define MK_WAIT_SLEEP 2
+
+/*
+ * Entry of libmicrokit, called once by the PD host on the PD's own stack under the final filter. It does not return.
+ * Its first act is the system call `exit_group(MK_READY)`, which the final filter traps: so the launcher learns from
+ * the kernel, and not from the PD, that the filter is in force; it then resumes the PD behind the call when all are ready.
+ */
+#define MK_READY 77
+
+/* The layout, in numbers both sides assert. */
+#define MK_SIZEOF_STATUS 16
+#define MK_SIZEOF_OUT 984
+#define MK_OUT_OFF_NOTIFIED 0
+#define MK_OUT_OFF_SEQ 8
+#define MK_OUT_OFF_INFO 16
+#define MK_OUT_OFF_MR 24
+#define MK_SIZEOF_END 40
+#define MK_END_OFF_RIGHTS 28
+#define MK_SIZEOF_HANDOFF 2696
+#define MK_HANDOFF_OFF_NAME 8
+#define MK_HANDOFF_OFF_STATUS 72
+#define MK_HANDOFF_OFF_INIT 88
+#define MK_HANDOFF_OFF_PREINIT_ARRAY 120
+#define MK_HANDOFF_OFF_INIT_ARRAY 144
+#define MK_HANDOFF_OFF_IRQS 160
+#define MK_HANDOFF_OFF_SPIN_CYCLES 200
+#define MK_HANDOFF_OFF_END_COUNT 212
+#define MK_HANDOFF_OFF_ENDS 216
+
+#define MK_ASSERT_LAYOUT(condition) _Static_assert(condition, "libmicrokit/abi.h: " #condition)
+MK_ASSERT_LAYOUT(sizeof(struct mk_status) == MK_SIZEOF_STATUS);
+MK_ASSERT_LAYOUT(sizeof(struct mk_out) == MK_SIZEOF_OUT);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, notified) == MK_OUT_OFF_NOTIFIED);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, seq) == MK_OUT_OFF_SEQ);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, info) == MK_OUT_OFF_INFO);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, mr) == MK_OUT_OFF_MR);
+MK_ASSERT_LAYOUT(sizeof(struct mk_end) == MK_SIZEOF_END);
+MK_ASSERT_LAYOUT(offsetof(struct mk_end, rights) == MK_END_OFF_RIGHTS);
+MK_ASSERT_LAYOUT(sizeof(struct mk_handoff) == MK_SIZEOF_HANDOFF);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, name) == MK_HANDOFF_OFF_NAME);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, status) == MK_HANDOFF_OFF_STATUS);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, init) == MK_HANDOFF_OFF_INIT);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, preinit_array) == MK_HANDOFF_OFF_PREINIT_ARRAY);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, init_array) == MK_HANDOFF_OFF_INIT_ARRAY);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, irqs) == MK_HANDOFF_OFF_IRQS);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, spin_cycles) == MK_HANDOFF_OFF_SPIN_CYCLES);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, end_count) == MK_HANDOFF_OFF_END_COUNT);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, ends) == MK_HANDOFF_OFF_ENDS);
+MK_ASSERT_LAYOUT(MK_OUT_SPAN + MK_SIZEOF_OUT <= 4096);
