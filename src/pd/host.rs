@@ -1,0 +1,203 @@
+//! The PD host from its first line to its last, in the order of [`Step`].
+
+#![allow(unsafe_code)]
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::handoff::{Handoff, Layout, Report};
+use super::seam::Seam;
+use super::step::{Failure, Step};
+use super::{confine, load, map, root};
+use crate::sys::{descriptor, library, memory, privilege, seccomp};
+
+/// What the launcher puts before the PD's name as the program's name; `ps` shows it.
+pub const ARGV0_PREFIX: &str = "mk-pd:";
+
+/// Ends the process when a step fails after the status pipe is closed; the launcher knows it from no other cause.
+const FAILED_UNREPORTED: i32 = 70;
+
+/// Becomes the PD host when the launcher started this process as one. Does not return then.
+pub fn entry<S: Seam>() {
+    let mut arguments = std::env::args();
+    if !arguments.next().is_some_and(|name| name.starts_with(ARGV0_PREFIX)) {
+        return;
+    }
+    let handoff_fd: Option<RawFd> = arguments.next().and_then(|fd| fd.parse().ok());
+    let seam = S::from_argument(&arguments.next().unwrap_or_default());
+    let Some(handoff) = handoff_fd.and_then(read_handoff) else {
+        eprintln!("mk-sandbox: only the launcher starts a PD host");
+        std::process::exit(2);
+    };
+    let status = handoff.status;
+    let Err(failure) = run(handoff, &seam);
+    report(status, &Report::Failed(failure));
+    std::process::exit(FAILED_UNREPORTED);
+}
+
+fn read_handoff(fd: RawFd) -> Option<Handoff> {
+    // SAFETY: the launcher passes the number of a descriptor that is for this alone.
+    let mut file = File::from(unsafe { descriptor::adopt(fd) });
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// One write; a pipe takes it whole or, when the launcher is gone, not at all.
+fn report(fd: RawFd, report: &Report) {
+    let Ok(mut text) = serde_json::to_vec(report) else { return };
+    text.truncate(super::REPORT_MAX);
+    // SAFETY: the number is the status pipe's until the step that closes it; the File does not close it.
+    let mut pipe = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    let _ = pipe.write_all(&text);
+}
+
+fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
+    let name = handoff.name.clone();
+    let step = |step: Step| seam.before(step, &name).map_err(|errno| Failure::new(step, errno));
+
+    step(Step::Handoff)?;
+    // The kernel's list of this process's mappings, for sealing them when there is no procfs any more.
+    let own_maps = File::open("/proc/self/maps")
+        .map_err(|error| Failure::new(Step::Handoff, errno_of(&error)))?;
+
+    step(Step::ParentDeath)?;
+    privilege::reset_signals().map_err(at(Step::ParentDeath))?;
+    privilege::die_with_parent().map_err(at(Step::ParentDeath))?;
+    // SAFETY: the go pipe is this function's alone.
+    check_parent(unsafe { descriptor::adopt(handoff.go) }).map_err(at(Step::ParentDeath))?;
+
+    step(Step::Session)?;
+    // A PD is process 1 of its pid namespace; setsid fails only for a process group leader, and then there is nothing to leave.
+    nix::unistd::setsid().map_err(at(Step::Session))?;
+    privilege::set_name(&name).map_err(at(Step::Session))?;
+
+    step(Step::Hostname)?;
+    nix::unistd::sethostname(&name).map_err(at(Step::Hostname))?;
+
+    step(Step::Channels)?;
+    let channels = map::channels(&handoff).map_err(at(Step::Channels))?;
+
+    step(Step::Regions)?;
+    map::regions(&handoff)?;
+
+    step(Step::Stack)?;
+    let stack = memory::private_with_guards(handoff.stack_size).map_err(at(Step::Stack))?;
+
+    step(Step::Libraries)?;
+    let libmicrokit = load::libraries(&handoff)?;
+
+    step(Step::Root)?;
+    let image_path = root::make(&handoff)?;
+
+    step(Step::Limits)?;
+    privilege::limit_resources().map_err(at(Step::Limits))?;
+
+    step(Step::Capabilities)?;
+    privilege::drop_capabilities().map_err(at(Step::Capabilities))?;
+
+    step(Step::Privileges)?;
+    privilege::no_new_privileges().map_err(at(Step::Privileges))?;
+    privilege::undumpable().map_err(at(Step::Privileges))?;
+    if !handoff.without.mdwe {
+        memory::deny_write_execute().map_err(at(Step::Privileges))?;
+    }
+    // Only now, since changing credentials resets it.
+    privilege::die_with_parent().map_err(at(Step::Privileges))?;
+
+    step(Step::Descriptors)?;
+    let held = handoff.descriptors.len();
+    let own_maps = arrange_descriptors(&mut handoff, own_maps).map_err(at(Step::Descriptors))?;
+
+    step(Step::Landlock)?;
+    confine::landlock_image_only(handoff.landlock_abi, &image_path)?;
+    let no_files = confine::landlock_nothing(handoff.landlock_abi)?;
+
+    step(Step::LoadingFilter)?;
+    seccomp::install(&handoff.loading_filter).map_err(at(Step::LoadingFilter))?;
+
+    step(Step::Image)?;
+    let image = load::image(&image_path)?;
+
+    step(Step::LandlockAll)?;
+    confine::restrict(no_files)?;
+
+    step(Step::Variables)?;
+    load::variables(&handoff, &image);
+
+    step(Step::Heap)?;
+    memory::fix_stdio().map_err(at(Step::Heap))?;
+    memory::fix_heap(usize::try_from(handoff.heap_size).unwrap_or(usize::MAX)).map_err(at(Step::Heap))?;
+    let page = load::fill_handoff(&handoff, &channels, &image).map_err(at(Step::Heap))?;
+
+    step(Step::Seal)?;
+    if !handoff.without.mseal {
+        confine::seal_everything(own_maps).map_err(at(Step::Seal))?;
+    }
+
+    step(Step::FinalFilter)?;
+    step(Step::Ready)?;
+    let layout = Layout { image_base: image.base, stack };
+    report(handoff.status, &Report::Layout(layout));
+    let filters = std::mem::take(&mut handoff.final_filters);
+    let top = stack + handoff.stack_size;
+    finish(handoff.status, held, &filters, libmicrokit, page, top)
+}
+
+/// The last acts: nothing here can be reported any more but by how the process ends.
+fn finish(
+    status: RawFd,
+    held: usize,
+    filters: &[Vec<u64>],
+    mk_start: u64,
+    handoff: *const crate::sys::abi::Handoff,
+    stack_top: u64,
+) -> ! {
+    // SAFETY: nothing uses the status pipe after this.
+    let closed = unsafe { descriptor::close(status) };
+    // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
+    let limited = privilege::limit_descriptors(held as u64 + 1);
+    let installed = filters.iter().try_for_each(|filter| seccomp::install(filter));
+    if closed.and(limited).and(installed).is_err() || filters.is_empty() {
+        std::process::exit(FAILED_UNREPORTED);
+    }
+    // SAFETY: mk_start is libmicrokit's entry, the stack was made for this PD and page sizes keep its end aligned.
+    unsafe { library::enter(mk_start, handoff, stack_top) }
+}
+
+/// The parent-death signal covers a parent that dies from now on; one that is dead already has closed its end.
+fn check_parent(go: OwnedFd) -> Result<(), Errno> {
+    let mut fds = [PollFd::new(go.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+    if gone { Err(Errno::EOWNERDEAD) } else { Ok(()) }
+}
+
+/// Leaves the granted descriptors, and behind them the status pipe and the list of mappings, which go before the image runs.
+fn arrange_descriptors(handoff: &mut Handoff, own_maps: File) -> Result<File, Errno> {
+    use std::os::fd::IntoRawFd;
+    let next = handoff.descriptors.iter().map(|(_, to)| *to).max().unwrap_or(0) + 1;
+    let (status, maps) = (next, next + 1);
+    let mut all = handoff.descriptors.clone();
+    all.push((handoff.status, status));
+    all.push((own_maps.into_raw_fd(), maps));
+    // SAFETY: every descriptor this host still uses is in the list.
+    unsafe { descriptor::arrange(&all)? };
+    handoff.status = status;
+    // SAFETY: `arrange` has just put it there.
+    Ok(File::from(unsafe { descriptor::adopt(maps) }))
+}
+
+fn at(step: Step) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure::new(step, errno)
+}
+
+/// The errno inside an I/O error; EIO where it has none.
+pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

@@ -1,0 +1,63 @@
+//! Memory without a file: memfds, their seals, and read-only descriptors of them (memfd_create(2), F_ADD_SEALS(2const)).
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use memfd::{FileSeal, Memfd};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// Whether pages of it may ever be mapped executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exec {
+    /// F_SEAL_EXEC from the start (Linux 6.3).
+    Never,
+    /// For images, libraries and regions that some PD maps with x.
+    Allowed,
+}
+
+/// A memfd of `size` bytes that can neither grow nor shrink. It can still be written.
+pub fn fixed_size(name: &str, size: u64, exec: Exec) -> io::Result<File> {
+    let file = create(name, exec)?;
+    file.set_len(size)?;
+    seal(file, &[FileSeal::SealGrow, FileSeal::SealShrink, FileSeal::SealSeal])
+}
+
+/// A memfd that holds `bytes` and never changes again.
+pub fn constant(name: &str, bytes: &[u8], exec: Exec) -> io::Result<File> {
+    let mut file = create(name, exec)?;
+    file.write_all(bytes)?;
+    seal(file, &[FileSeal::SealGrow, FileSeal::SealShrink, FileSeal::SealWrite, FileSeal::SealSeal])
+}
+
+/// A second description of the same memory that cannot be written through: a mapping made from it can never be made
+/// writable by mprotect(2). Needs procfs.
+pub fn read_only(file: &File) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(File::open(path)?.into())
+}
+
+fn create(name: &str, exec: Exec) -> io::Result<File> {
+    // The kernel prefixes the name with `memfd:` and shows it in /proc/PID/maps; 249 bytes is its limit.
+    let name: String = name.chars().filter(|c| *c != '\0').take(60).collect();
+    let exec_flag = match exec {
+        Exec::Never => MFdFlags::MFD_NOEXEC_SEAL,
+        Exec::Allowed => MFdFlags::MFD_EXEC,
+    };
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = match memfd_create(name.as_str(), flags | exec_flag) {
+        // Linux before 6.3 knows no exec flag, and every memfd is executable.
+        Err(nix::errno::Errno::EINVAL) if exec == Exec::Allowed => memfd_create(name.as_str(), flags)?,
+        other => other?,
+    };
+    Ok(fd.into())
+}
+
+fn seal(file: File, seals: &[FileSeal]) -> io::Result<File> {
+    let memfd = Memfd::try_from_file(file)
+        .map_err(|_| io::Error::other("the kernel does not take it for a memfd"))?;
+    memfd.add_seals(seals).map_err(io::Error::other)?;
+    Ok(memfd.into_file())
+}

@@ -1,0 +1,26 @@
+//! The kernel, one file a topic. All `unsafe` of the launcher is here, behind functions that are safe to call or say
+//! what makes them so; nothing here knows what a PD is.
+
+#![allow(unsafe_code)]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("mk-sandbox runs on Linux on x86-64 only: its filters and register layouts are for that machine");
+
+pub mod abi;
+pub mod clone;
+pub mod descriptor;
+pub mod library;
+pub mod memfd;
+pub mod memory;
+pub mod privilege;
+pub mod probe;
+pub mod procfs;
+pub mod seccomp;
+pub mod trace;
+
+use nix::errno::Errno;
+
+/// The result of a raw system call: -1 means that errno is set.
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result == -1 { Err(Errno::last()) } else { Ok(result) }
+}
