@@ -27,7 +27,11 @@
  * is read by the launcher for its reports.
  */
 struct mk_status {
-    /* 1 from before the last look at the channels until the PD runs again: a sender that sees 1 rings the doorbell. */
+    /*
+     * Not MK_AWAKE from before the last look at the channels until the PD runs again. A notification and a call ring
+     * the doorbell where they see MK_ASLEEP, a reply where it sees MK_ASLEEP_IN_CALL: who is blocked in a call is not
+     * woken for what it will not receive before its call returns.
+     */
     uint32_t asleep;
     /* MK_IN_*: what the PD is doing. */
     uint32_t where;
@@ -35,6 +39,10 @@ struct mk_status {
     uint32_t channel;
     uint32_t reserved;
 };
+
+#define MK_AWAKE 0
+#define MK_ASLEEP 1
+#define MK_ASLEEP_IN_CALL 2
 
 #define MK_IN_LOOP 0
 #define MK_IN_START 1
@@ -142,7 +150,8 @@ struct mk_handoff {
 /*
  * Entry of libmicrokit, called once by the PD host on the PD's own stack under the final filter. It does not return.
  * Its first act is the system call `exit_group(MK_READY)`, which the final filter traps: so the launcher learns from
- * the kernel, and not from the PD, that the filter is in force; it then resumes the PD behind the call when all are ready.
+ * the kernel, and not from the PD, that the filter is in force; it then resumes the PD behind the call when all are
+ * ready.
  */
 #define MK_READY 77
 

@@ -1,0 +1,25 @@
+/*
+ * Copyright 2026, the mk-sandbox developers
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * System calls, without the C library: it belongs to the program, and its errno with it.
+ */
+#pragma once
+
+#if !defined(__x86_64__) || !defined(__linux__)
+#error "libmicrokit: only x86-64 Linux is supported; add this architecture's system call instruction here"
+#endif
+
+#define SYS_READ 0
+#define SYS_WRITE 1
+#define SYS_EXIT_GROUP 231
+
+#define ERROR_EINTR (-4)
+#define ERROR_EAGAIN (-11)
+
+static inline long system_call(long number, long a, long b, long c)
+{
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result;
+}
