@@ -215,7 +215,7 @@ fn handoff(launch: &Launch, resources: &Resources, pd: &PdPlan, status: RawFd, g
         go,
         landlock_abi: launch.landlock_abi,
         without: launch.without,
-        loading_filter: launch.filters.loading.clone(),
+        loading_filters: launch.filters.loading.clone(),
         final_filters: launch.filters.running.clone(),
     }
 }
@@ -287,7 +287,7 @@ fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Re
             let detail = match info.and_then(|info| info.syscall) {
                 Some((number, _)) => format!(
                     "the loading filter denied system call {}",
-                    crate::policy::syscall_name(number.into()).map_or(number.to_string(), str::to_owned)
+                    crate::policy::syscall_name(number as u64).map_or(number.to_string(), str::to_owned)
                 ),
                 None => format!("{} in the PD host", trace::signal_name(signal)),
             };

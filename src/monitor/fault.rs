@@ -260,7 +260,7 @@ impl std::fmt::Display for Fault {
             }
             Kind::Syscall { number, arguments } => {
                 let arguments = arguments.map(|argument| format!("{argument:#x}")).join(", ");
-                match syscall_name(*number) {
+                match u64::try_from(*number).ok().and_then(syscall_name) {
                     Some(name) => write!(f, "denied system call {name}({arguments})")?,
                     None => write!(f, "denied system call {number}({arguments})")?,
                 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::step::Failure;
 use crate::plan::{GuardPlan, ImagePlan, MapPlan};
+use crate::policy::Program;
 
 /// Everything the PD host needs; it asks for nothing else.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,10 +50,10 @@ pub struct Handoff {
     pub landlock_abi: i32,
     /// Parts this host lacks and the user agreed to do without.
     pub without: Without,
-    /// Compiled filters.
-    pub loading_filter: Vec<u64>,
+    /// Filters for loading the image, installed in this order.
+    pub loading_filters: Vec<Program>,
     /// Installed in this order; the last one denies everything but what a PD does.
-    pub final_filters: Vec<Vec<u64>>,
+    pub final_filters: Vec<Program>,
 }
 
 impl Handoff {

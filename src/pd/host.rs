@@ -14,6 +14,7 @@ use super::handoff::{Handoff, Layout, Report};
 use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
+use crate::policy::Program;
 use crate::sys::{descriptor, library, memory, privilege, seccomp};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
@@ -88,6 +89,7 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
 
     step(Step::Stack)?;
     let stack = memory::private_with_guards(handoff.stack_size).map_err(at(Step::Stack))?;
+    let page = load::handoff_page().map_err(at(Step::Stack))?;
 
     step(Step::Libraries)?;
     let libmicrokit = load::libraries(&handoff)?;
@@ -119,7 +121,7 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
     let no_files = confine::landlock_nothing(handoff.landlock_abi)?;
 
     step(Step::LoadingFilter)?;
-    seccomp::install(&handoff.loading_filter).map_err(at(Step::LoadingFilter))?;
+    install(&handoff.loading_filters).map_err(at(Step::LoadingFilter))?;
 
     step(Step::Image)?;
     let image = load::image(&image_path)?;
@@ -133,7 +135,7 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
     step(Step::Heap)?;
     memory::fix_stdio().map_err(at(Step::Heap))?;
     memory::fix_heap(usize::try_from(handoff.heap_size).unwrap_or(usize::MAX)).map_err(at(Step::Heap))?;
-    let page = load::fill_handoff(&handoff, &channels, &image).map_err(at(Step::Heap))?;
+    load::fill_handoff(page, &handoff, &channels, &image).map_err(at(Step::Heap))?;
 
     step(Step::Seal)?;
     if !handoff.without.mseal {
@@ -153,7 +155,7 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
 fn finish(
     status: RawFd,
     held: usize,
-    filters: &[Vec<u64>],
+    filters: &[Program],
     mk_start: u64,
     handoff: *const crate::sys::abi::Handoff,
     stack_top: u64,
@@ -162,12 +164,19 @@ fn finish(
     let closed = unsafe { descriptor::close(status) };
     // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
     let limited = privilege::limit_descriptors(held as u64 + 1);
-    let installed = filters.iter().try_for_each(|filter| seccomp::install(filter));
-    if closed.and(limited).and(installed).is_err() || filters.is_empty() {
+    if closed.and(limited).and_then(|()| install(filters)).is_err() {
         std::process::exit(FAILED_UNREPORTED);
     }
     // SAFETY: mk_start is libmicrokit's entry, the stack was made for this PD and page sizes keep its end aligned.
     unsafe { library::enter(mk_start, handoff, stack_top) }
+}
+
+/// No filter at all is an error, not an open door.
+fn install(filters: &[Program]) -> Result<(), Errno> {
+    if filters.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    filters.iter().try_for_each(|filter| seccomp::install(&filter.words))
 }
 
 /// The parent-death signal covers a parent that dies from now on; one that is dead already has closed its end.

@@ -50,12 +50,21 @@ pub(super) fn variables(handoff: &Handoff, image: &Image) {
     }
 }
 
+/// Whole pages.
+const HANDOFF_BYTES: u64 = size_of::<abi::Handoff>().next_multiple_of(memory::PAGE) as u64;
+
+/// Memory for libmicrokit's handoff, between guards; made early, since the loading filter grants no writable memory.
+pub(super) fn handoff_page() -> Result<*mut abi::Handoff, Errno> {
+    memory::private_with_guards(HANDOFF_BYTES).map(|page| page as *mut abi::Handoff)
+}
+
 /// Writes libmicrokit's handoff into a page of its own, which is read-only from then on.
 pub(super) fn fill_handoff(
+    page: *mut abi::Handoff,
     handoff: &Handoff,
     channels: &Channels,
     image: &Image,
-) -> Result<*const abi::Handoff, Errno> {
+) -> Result<(), Errno> {
     let plan = &handoff.image_plan;
     let at = |vaddr: u64| image.base + vaddr;
     let optional = |vaddr: Option<u64>| vaddr.map_or(0, at);
@@ -105,13 +114,9 @@ pub(super) fn fill_handoff(
         end_count: end_count as u32,
         ends,
     };
-    let size = size_of::<abi::Handoff>().next_multiple_of(memory::PAGE) as u64;
-    let page = memory::private_with_guards(size)?;
-    let target = page as *mut abi::Handoff;
-    // SAFETY: the page was just mapped for this, is large enough and page-aligned; read-only is all that is needed later.
+    // SAFETY: `page` was mapped for this, is large enough and page-aligned; read-only is all that is needed from here on.
     unsafe {
-        target.write(filled);
-        memory::protect(page, size, ProtFlags::PROT_READ)?;
+        page.write(filled);
+        memory::protect(page as u64, HANDOFF_BYTES, ProtFlags::PROT_READ)
     }
-    Ok(target)
 }
