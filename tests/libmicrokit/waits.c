@@ -1,0 +1,179 @@
+/*
+ * Copyright 2026, the mk-sandbox developers
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Waiting: many messages at odd moments in every strategy, and the estimate of when a spin pays.
+ */
+#include "harness.h"
+
+#include "wait.h"
+
+static uint64_t messages;
+static uint64_t random_state = 88172645463325252u;
+
+/* Busy for a random while: mostly not at all, at times long enough for the peer to fall asleep. */
+static void dawdle(uint64_t seed)
+{
+    random_state += seed;
+    uint64_t random = random_word(&random_state);
+    uint64_t turns = random % 8 ? 0 : random % 64 ? (random >> 8) % 300 : (random >> 8) % 30000;
+    for (volatile uint64_t i = 0; i < turns; i = i + 1) {
+    }
+}
+
+static void nothing_to_do(void)
+{
+}
+
+static void hears_nothing(microkit_channel ch)
+{
+    (void)ch;
+    CHECK(!"this PD is notified");
+}
+
+/*
+ * Two notifiers count on the board and notify; every 8th time they wait until the receiver has taken all, so that it
+ * falls asleep often. A lost wake-up leaves the test hanging.
+ */
+static void notifier_init(void)
+{
+    unsigned own = microkit_name[0] == 'a' ? 0 : 1;
+    for (uint64_t i = 1; i <= messages; i++) {
+        dawdle(own);
+        atomic_store(&board[own], i);
+        microkit_notify(1);
+        if (i % 8 == 0) {
+            wait_until(&board[2 + own], i);
+        }
+    }
+}
+
+static void receiver_hear(microkit_channel ch)
+{
+    CHECK(ch == 5 || ch == 6);
+    unsigned sender = ch - 5;
+    uint64_t sent = atomic_load(&board[sender]);
+    CHECK(sent >= atomic_load(&board[2 + sender]));
+    atomic_store(&board[2 + sender], sent);
+    dawdle(2);
+    if (atomic_load(&board[2]) == messages && atomic_load(&board[3]) == messages) {
+        passed();
+    }
+}
+
+static int notifications(const char *argument)
+{
+    messages = argument ? strtoull(argument, 0, 10) : 1000;
+    int a = add_pd("a", 1, (struct entry_points){.init = notifier_init, .notified = hears_nothing});
+    int b = add_pd("b", 1, (struct entry_points){.init = notifier_init, .notified = hears_nothing});
+    int receiver = add_pd("receiver", 1, (struct entry_points){.init = nothing_to_do, .notified = receiver_hear});
+    add_channel(a, 1, NOTIFY, receiver, 5, 0);
+    add_channel(b, 1, NOTIFY, receiver, 6, 0);
+    return run_system(1 << receiver, 0);
+}
+
+/* Two callers; a server that answers each with a word of the question, and notifies it before. */
+static void caller_init(void)
+{
+    uint64_t own = microkit_name[0];
+    for (uint64_t i = 1; i <= messages; i++) {
+        dawdle(own);
+        uint64_t count = random_word(&random_state) % 6;
+        for (unsigned k = 0; k < count; k++) {
+            microkit_mr_set((seL4_Uint8)k, i * own + k);
+        }
+        microkit_msginfo reply = microkit_ppcall(1, microkit_msginfo_new(i, (seL4_Uint16)count));
+        CHECK(microkit_msginfo_get_label(reply) == (i ^ own));
+        CHECK(microkit_msginfo_get_count(reply) == count);
+        for (unsigned k = 0; k < count; k++) {
+            CHECK(microkit_mr_get((seL4_Uint8)k) == ~(i * own + k));
+        }
+    }
+    microkit_notify(1);
+}
+
+static void caller_hear(microkit_channel ch)
+{
+    CHECK(ch == 1);
+    passed();
+}
+
+static microkit_msginfo call_serve(microkit_channel ch, microkit_msginfo info)
+{
+    CHECK(ch == 'a' - 'a' || ch == 'b' - 'a');
+    uint64_t caller = 'a' + ch;
+    uint64_t count = microkit_msginfo_get_count(info);
+    uint64_t round = microkit_msginfo_get_label(info);
+    for (unsigned k = 0; k < count; k++) {
+        CHECK(microkit_mr_get((seL4_Uint8)k) == round * caller + k);
+        microkit_mr_set((seL4_Uint8)k, ~(round * caller + k));
+    }
+    dawdle(caller);
+    return microkit_msginfo_new(round ^ caller, (seL4_Uint16)count);
+}
+
+static void answer_hear(microkit_channel ch)
+{
+    microkit_notify(ch);
+}
+
+static int calls(const char *argument)
+{
+    messages = argument ? strtoull(argument, 0, 10) : 1000;
+    int a = add_pd("a", 1, (struct entry_points){.init = caller_init, .notified = caller_hear});
+    int b = add_pd("b", 1, (struct entry_points){.init = caller_init, .notified = caller_hear});
+    int server = add_pd("server", 2, (struct entry_points){nothing_to_do, answer_hear, call_serve, 0});
+    add_channel(a, 1, NOTIFY | CALL, server, 0, NOTIFY);
+    add_channel(b, 1, NOTIFY | CALL, server, 1, NOTIFY);
+    return run_system(1 << a | 1 << b, 0);
+}
+
+/* How often of `turns` a wait spins, where every spin that `pays` names has success. */
+static unsigned spins_of(struct wait_history *history, unsigned turns, unsigned paying_of_8)
+{
+    const struct wait_policy automatic = {.spin_cycles = 1000, .kind = MK_WAIT_AUTO};
+    unsigned spins = 0;
+    for (unsigned i = 0; i < turns; i++) {
+        if (wait_may_spin(&automatic, history)) {
+            spins++;
+            wait_has_spun(history, spins % 8 < paying_of_8);
+        }
+    }
+    return spins;
+}
+
+#define EXPECT(condition)                                                                                              \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                             \
+            return 1;                                                                                                  \
+        }                                                                                                              \
+    } while (0)
+
+static int estimate(const char *argument)
+{
+    (void)argument;
+    struct wait_history history = {0};
+    /* Where spinning never pays, it ends, but for a probe in 256 waits. */
+    EXPECT(spins_of(&history, 1000, 0) <= 12);
+    EXPECT(spins_of(&history, 256 * 100, 0) <= 101);
+    /* Where it begins to pay, the next probe finds out, and then every wait spins. */
+    spins_of(&history, 257, 8);
+    EXPECT(spins_of(&history, 1000, 8) == 1000);
+    /* One failure in eight does not end it; seven do. */
+    EXPECT(spins_of(&history, 1000, 7) == 1000);
+    EXPECT(spins_of(&history, 1000, 1) <= 300);
+
+    const struct wait_policy never = {.spin_cycles = 1000, .kind = MK_WAIT_SLEEP};
+    const struct wait_policy always = {.spin_cycles = 1000, .kind = MK_WAIT_SPIN};
+    const struct wait_policy one_cpu = {.spin_cycles = 0, .kind = MK_WAIT_SPIN};
+    struct wait_history good = {.credit = WAIT_CREDIT_MOST}, bad = {.until_probe = 100, .probe_interval = 256};
+    for (int i = 0; i < 1000; i++) {
+        EXPECT(!wait_may_spin(&never, &good));
+        EXPECT(!wait_may_spin(&one_cpu, &good));
+        EXPECT(wait_may_spin(&always, &bad));
+    }
+    return 0;
+}
+
+const struct test wait_tests[] = {{"notifications", notifications}, {"calls", calls}, {"estimate", estimate}, {0, 0}};
