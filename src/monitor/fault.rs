@@ -71,6 +71,13 @@ pub struct Fault {
     pub reason: String,
 }
 
+impl Fault {
+    /// The PD's process is gone; otherwise it is stopped.
+    pub fn is_end(&self) -> bool {
+        matches!(self.kind, Kind::Ended { .. })
+    }
+}
+
 /// Reads a fault off a stopped PD.
 pub fn of_stop(
     plan: &Plan,

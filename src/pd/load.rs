@@ -11,6 +11,7 @@ use nix::sys::mman::ProtFlags;
 use super::handoff::Handoff;
 use super::map::Channels;
 use super::step::{Failure, Step};
+use crate::image::FunctionArray;
 use crate::plan::{CONSOLE_FDS, DOORBELL_FD};
 use crate::sys::{abi, library, memory};
 
@@ -68,11 +69,9 @@ pub(super) fn fill_handoff(
     let plan = &handoff.image_plan;
     let at = |vaddr: u64| image.base + vaddr;
     let optional = |vaddr: Option<u64>| vaddr.map_or(0, at);
-    let functions = |table: Option<(u64, u64)>| {
-        table.map_or_else(abi::Functions::default, |(vaddr, count)| abi::Functions {
-            address: at(vaddr),
-            count,
-        })
+    let functions = |array: FunctionArray| match array.count {
+        0 => abi::Functions::default(),
+        count => abi::Functions { address: at(array.vaddr), count },
     };
     let mask = |right: u64| -> u64 {
         channels

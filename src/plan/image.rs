@@ -4,29 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Entry points, as addresses in the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entries {
-    /// `init`
-    pub init: u64,
-    /// `notified`
-    pub notified: u64,
-    /// `protected`
-    pub protected: Option<u64>,
-    /// `fault`
-    pub fault: Option<u64>,
-}
-
-/// What libmicrokit runs before `init`: (address, number of entries) of the arrays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Constructors {
-    /// DT_PREINIT_ARRAY
-    pub preinit_array: Option<(u64, u64)>,
-    /// DT_INIT
-    pub init: Option<u64>,
-    /// DT_INIT_ARRAY
-    pub init_array: Option<(u64, u64)>,
-}
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::image::{Constructors, EntryPoints, Image, Library, Patch, Placement};
+use crate::sdf::{ProtectionDomain, SetVar, SetVarValue};
 
 /// Bytes written into the image's writable data once it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +21,77 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePlan {
     /// Entry points.
-    pub entries: Entries,
+    pub entries: EntryPoints,
     /// What runs before `init`.
     pub constructors: Constructors,
     /// `setvar`s in writable data; those in read-only data are already in the PD's copy of the file.
     pub writes: Vec<Write>,
     /// Libraries to load before it, besides libmicrokit and those the PD host has anyway.
     pub libraries: Vec<String>,
+}
+
+/// Works out what a PD does with its image, and what is changed in its copy of the file. Errors are about symbols the system file
+/// names.
+pub fn bind_image(pd: &ProtectionDomain, image: &Image) -> Result<(ImagePlan, Vec<Patch>), Vec<Diagnostic>> {
+    let mut writes = Vec::new();
+    let mut patches = Vec::new();
+    let mut errors = Vec::new();
+    for setvar in &pd.setvars {
+        match place(setvar, image) {
+            Ok(Place::Write(write)) => writes.push(write),
+            Ok(Place::Patch(patch)) => patches.push(patch),
+            Err(message) => errors.push(Diagnostic {
+                severity: Severity::Error,
+                span: setvar.span.clone(),
+                message: format!("PD `{}`: {message}", pd.name),
+                help: Some(format!("{} needs a variable of this name in {}", setvar.attribute, image.name())),
+            }),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let loaded_anyway = [Library::Microkit, Library::C, Library::Loader];
+    let plan = ImagePlan {
+        entries: image.entry_points(),
+        constructors: image.constructors(),
+        writes,
+        libraries: image
+            .needed()
+            .iter()
+            .filter(|library| !loaded_anyway.contains(library))
+            .map(|library| library.soname().to_owned())
+            .collect(),
+    };
+    Ok((plan, patches))
+}
+
+enum Place {
+    Write(Write),
+    Patch(Patch),
+}
+
+fn place(setvar: &SetVar, image: &Image) -> Result<Place, String> {
+    let variable = image.variable(&setvar.symbol).map_err(|error| error.to_string())?;
+    let bytes = match (setvar.value, variable.size) {
+        (SetVarValue::Word(word), 8) => word.to_le_bytes().to_vec(),
+        (SetVarValue::Id(id), 8) => u64::from(id).to_le_bytes().to_vec(),
+        (SetVarValue::Id(id), 4) => u32::from(id).to_le_bytes().to_vec(),
+        (value, size) => {
+            let wanted = if matches!(value, SetVarValue::Id(_)) { "4 or 8" } else { "8" };
+            return Err(format!(
+                "variable `{}` in {} has {size} bytes, and {} writes {wanted}",
+                setvar.symbol,
+                image.name(),
+                setvar.attribute
+            ));
+        }
+    };
+    if variable.placement == Placement::Runtime {
+        return Ok(Place::Write(Write { vaddr: variable.vaddr, bytes }));
+    }
+    variable
+        .patch(&bytes)
+        .map(Place::Patch)
+        .ok_or_else(|| format!("variable `{}` in {} cannot be set", setvar.symbol, image.name()))
 }

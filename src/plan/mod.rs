@@ -8,7 +8,7 @@ mod image;
 mod memory;
 
 pub use channel::{EndPlan, PagePosition, Rights};
-pub use image::{Constructors, Entries, ImagePlan, Write, bind_image};
+pub use image::{ImagePlan, Write, bind_image};
 pub use memory::{GuardPlan, MapPlan, PAGE, RegionPlan, USER_TOP};
 
 use std::path::PathBuf;
