@@ -33,11 +33,12 @@ struct mk_status {
      * woken for what it will not receive before its call returns.
      */
     uint32_t asleep;
+    /* Peers read `asleep` for every message; what follows changes with every handler, so it is two cache lines away. */
+    uint32_t reserved[31];
     /* MK_IN_*: what the PD is doing. */
     uint32_t where;
     /* The channel id that `where` is about. */
     uint32_t channel;
-    uint32_t reserved;
 };
 
 #define MK_AWAKE 0
@@ -135,7 +136,10 @@ struct mk_handoff {
     uint32_t passive;
     /* MK_WAIT_*: how to wait for a message. */
     uint32_t wait;
-    /* Longest spin before sleeping, in time stamp counter cycles; 0: sleep at once. */
+    /*
+     * Longest spin before sleeping, in time stamp counter cycles; 0: sleep at once. Best about twice what it takes to
+     * wake a PD: with less, two PDs that have both taken to sleeping cannot find out that spinning would pay.
+     */
     uint64_t spin_cycles;
     uint32_t reserved;
     uint32_t end_count;
@@ -156,7 +160,10 @@ struct mk_handoff {
 #define MK_READY 77
 
 /* The layout, in numbers both sides assert. */
-#define MK_SIZEOF_STATUS 16
+#define MK_SIZEOF_STATUS 136
+#define MK_STATUS_OFF_ASLEEP 0
+#define MK_STATUS_OFF_WHERE 128
+#define MK_STATUS_OFF_CHANNEL 132
 #define MK_SIZEOF_OUT 984
 #define MK_OUT_OFF_NOTIFIED 0
 #define MK_OUT_OFF_SEQ 8
@@ -177,6 +184,9 @@ struct mk_handoff {
 
 #define MK_ASSERT_LAYOUT(condition) _Static_assert(condition, "libmicrokit/abi.h: " #condition)
 MK_ASSERT_LAYOUT(sizeof(struct mk_status) == MK_SIZEOF_STATUS);
+MK_ASSERT_LAYOUT(offsetof(struct mk_status, asleep) == MK_STATUS_OFF_ASLEEP);
+MK_ASSERT_LAYOUT(offsetof(struct mk_status, where) == MK_STATUS_OFF_WHERE);
+MK_ASSERT_LAYOUT(offsetof(struct mk_status, channel) == MK_STATUS_OFF_CHANNEL);
 MK_ASSERT_LAYOUT(sizeof(struct mk_out) == MK_SIZEOF_OUT);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, notified) == MK_OUT_OFF_NOTIFIED);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, seq) == MK_OUT_OFF_SEQ);

@@ -5,7 +5,7 @@
  * When to spin before sleeping. Waking a sleeper on another CPU costs tens of microseconds, an answer seen while
  * spinning well under one; but a spin that ends in sleep is CPU time stolen from whoever could have run.
  *
- * So a wait spins, up to a bound that the launcher sets to about the cost of a wake-up, only where spinning has lately
+ * So a wait spins, up to a bound that the launcher sets near the cost of a wake-up, only where spinning has lately
  * paid: a success earns one credit, a failure costs two, and who has none sleeps at once. That holds the loss to one
  * failed spin in three. As a sleeper cannot know whether a spin would have paid, it probes: after 8 waits, then, while
  * probes fail, after twice as many each time up to 256, so that an idle system spins for next to nothing.

@@ -88,7 +88,7 @@ static void start_hear(microkit_channel ch)
 static int start(const char *argument)
 {
     (void)argument;
-    int pd = add_pd("starts_with_a_name_of_63_bytes_which_is_the_longest_there_may_be", 1,
+    int pd = add_pd("starts_with_a_name_of_63_bytes_which_is_as_long_as_names_may_be", 1,
                     (struct entry_points){.init = start_init, .notified = start_hear});
     add_channel(pd, 6, NOTIFY, pd, 7, NOTIFY);
     adjust(pd, start_change);

@@ -23,7 +23,7 @@ static void hostile_run(const struct mk_handoff *handoff)
     for (uint32_t i = 0; i < handoff->end_count; i++) {
         words[i] = (uint64_t *)handoff->ends[i].out;
     }
-    uint32_t *status = (uint32_t *)handoff->status;
+    struct mk_status *status = (struct mk_status *)handoff->status;
     while (atomic_load(&board[0]) == 0) {
         uint64_t random = random_word(&random_state);
         uint64_t *out = words[(random >> 8) % handoff->end_count];
@@ -32,7 +32,7 @@ static void hostile_run(const struct mk_handoff *handoff)
         uint64_t value = random_word(&random_state);
         __atomic_store_n(&out[word], random & 2 ? value : value % 3, __ATOMIC_SEQ_CST);
         if (random & 4) {
-            __atomic_store_n(&status[value % 4], (uint32_t)(random >> 32) % 4, __ATOMIC_SEQ_CST);
+            __atomic_store_n(&status->asleep, (uint32_t)(random >> 32) % 4, __ATOMIC_SEQ_CST);
         }
         if ((random >> 40) % 64 == 0) {
             (void)!write(handoff->ends[value % handoff->end_count].peer_doorbell, bytes, value % sizeof(bytes));
