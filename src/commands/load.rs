@@ -24,7 +24,7 @@ pub struct Loaded {
 /// Reads and judges a system file. Errors and warnings are told; an error is the exit code.
 pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit> {
     let source = sdf::read_source(path).map_err(|error| {
-        eprint!("{}", error.render(io::stderr().is_terminal()));
+        eprintln!("{}", error.render(io::stderr().is_terminal()));
         Exit::Invalid
     })?;
     let search_path = search_path(path, extra);
@@ -60,6 +60,6 @@ fn search_path(system: &Path, extra: &[PathBuf]) -> Vec<PathBuf> {
 pub fn tell(source: &Source, diagnostics: &[Diagnostic]) {
     let color = io::stderr().is_terminal();
     for diagnostic in diagnostics {
-        eprint!("{}", diagnostic::render(source, diagnostic, color));
+        eprintln!("{}", diagnostic::render(source, diagnostic, color));
     }
 }

@@ -3,15 +3,16 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::{build, embedded, host, load};
+use super::load::{self, Loaded};
+use super::{build, embedded, tier};
 use crate::cli::RunArgs;
-use crate::diagnostic::{self, Diagnostic, Severity, Source};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::image::Image;
 use crate::launch::{self, Launch, LaunchError, PdImage};
@@ -35,18 +36,19 @@ pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
 
 /// An error has been told when this returns it.
 fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
-    let (source, system, search) = load::system(&args.system, &args.search_path, args.arch)?;
+    let loaded = load::system(&args.system, &args.search_path, args.arch)?;
+    let Loaded { source, system, search_path } = &loaded;
     if args.build {
-        build::images(&source, &system, &search)?;
+        build::images(&loaded)?;
     }
     let told = |diagnostics: Vec<Diagnostic>| {
-        load::tell(&source, &diagnostics);
+        load::tell(source, &diagnostics);
         Exit::Invalid
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan::of(&system, &plan::Options { heap_size: args.heap_size, cpus }).map_err(told)?;
-    let images = read_images(&source, &system, &search).map_err(told)?;
-    let tier = host::tier(args.tier)?;
+    let plan = Plan::of(system, &plan::Options { heap_size: args.heap_size, cpus }).map_err(told)?;
+    let images = read_images(system, search_path).map_err(told)?;
+    let tier = tier::require(args.tier)?;
     let filters = Filters::compile(std::env::consts::ARCH, &PlanValues::new()).map_err(|error| {
         tell(&error.to_string());
         Exit::Internal
@@ -102,11 +104,9 @@ fn block_signals() -> io::Result<SignalFd> {
 
 /// Every PD's image, read once, vetted, and bound to what the file sets in it. Errors of all PDs together.
 fn read_images(
-    source: &Source,
     system: &System,
-    search: &[std::path::PathBuf],
+    search: &[PathBuf],
 ) -> Result<Vec<PdImage>, Vec<Diagnostic>> {
-    let _ = source;
     let mut images = Vec::new();
     let mut errors = Vec::new();
     for pd in &system.pds {
@@ -118,7 +118,7 @@ fn read_images(
     if errors.is_empty() { Ok(images) } else { Err(errors) }
 }
 
-fn read_image(pd: &ProtectionDomain, search: &[std::path::PathBuf]) -> Result<PdImage, Vec<Diagnostic>> {
+fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<Diagnostic>> {
     let error = |message: String, help: &str| {
         vec![Diagnostic {
             severity: Severity::Error,
@@ -128,7 +128,7 @@ fn read_image(pd: &ProtectionDomain, search: &[std::path::PathBuf]) -> Result<Pd
         }]
     };
     let open = |path: &Path| {
-        let found = sdf::find_in_search_path(path, search).ok_or_else(|| {
+        let found = sdf::find_in_search_path(path, search).map_err(|_| {
             let places = search.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
             error(
                 format!("image `{}` of PD `{}` is not found", path.display(), pd.name),

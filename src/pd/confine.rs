@@ -3,38 +3,38 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, RestrictionStatus,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
 
-use super::host::errno_of;
 use super::step::{Failure, Step};
-use crate::sys::memory;
+use crate::sys::{descriptor, memory};
 use crate::sys::procfs::parse_maps;
 
 /// Denies every file, network and scope right the kernel can deny, but for reading the image.
 pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure> {
     let fail = |error: String| failure(Step::Landlock, error);
     let file = PathFd::new(image).map_err(|error| fail(error.to_string()))?;
-    let ruleset = ruleset(abi)
+    let status = ruleset(abi)
         .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile)))
+        // no_new_privs is on since the step before.
+        .and_then(|ruleset| ruleset.set_no_new_privs(false).restrict_self())
         .map_err(|error| fail(error.to_string()))?;
-    restrict_at(Step::Landlock, ruleset)
+    match status.ruleset {
+        RulesetStatus::FullyEnforced => Ok(()),
+        other => Err(fail(format!("the kernel says: {other:?}"))),
+    }
 }
 
-/// A ruleset that denies all of it; made while that is still possible, applied by [`restrict`].
-pub(super) fn landlock_nothing(abi: i32) -> Result<RulesetCreated, Failure> {
-    ruleset(abi).map_err(|error| failure(Step::Landlock, error.to_string()))
-}
-
-/// Applies [`landlock_nothing`].
-pub(super) fn restrict(ruleset: RulesetCreated) -> Result<(), Failure> {
-    restrict_at(Step::LandlockAll, ruleset)
+/// A ruleset that denies all of it; made while that is still possible, applied later.
+pub(super) fn landlock_nothing(abi: i32) -> Result<OwnedFd, Failure> {
+    let ruleset = ruleset(abi).map_err(|error| failure(Step::Landlock, error.to_string()))?;
+    Option::<OwnedFd>::from(ruleset).ok_or_else(|| failure(Step::Landlock, "the kernel has no Landlock".into()))
 }
 
 fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {
@@ -52,28 +52,24 @@ fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {
     ruleset.create()
 }
 
-fn restrict_at(step: Step, ruleset: RulesetCreated) -> Result<(), Failure> {
-    // no_new_privs is on since the step before; the filter in force by the second call has no prctl.
-    let status: RestrictionStatus = ruleset
-        .set_no_new_privs(false)
-        .restrict_self()
-        .map_err(|error| failure(step, error.to_string()))?;
-    match status.ruleset {
-        RulesetStatus::FullyEnforced => Ok(()),
-        other => Err(failure(step, format!("the kernel says: {other:?}"))),
-    }
-}
-
 fn failure(step: Step, detail: String) -> Failure {
     Failure { step, errno: Errno::EOPNOTSUPP as i32, detail }
 }
 
 /// mseals every mapping there is, as the kernel lists them. The kernel's own pages (vdso, vvar) have no file and no name that
 /// could be mapped over with the calls left, and the kernel seals them itself where it is built to.
-pub(super) fn seal_everything(mut maps: File) -> Result<(), Errno> {
-    let mut text = String::with_capacity(64 << 10);
-    maps.read_to_string(&mut text).map_err(|error| errno_of(&error))?;
-    parse_maps(&text)
+pub(super) fn seal_everything(maps: File) -> Result<(), Errno> {
+    let mut text = Vec::with_capacity(64 << 10);
+    let mut buffer = [0; 4096];
+    // The bare call: `read_to_string` would ask for the file's size first, which the loading filter does not know.
+    loop {
+        match nix::unistd::read(&maps, &mut buffer)? {
+            0 => break,
+            count => text.extend_from_slice(&buffer[..count]),
+        }
+    }
+    descriptor::close_owned(maps.into())?;
+    parse_maps(&String::from_utf8_lossy(&text))
         .into_iter()
         .filter(|map| !map.name.starts_with("[v"))
         .try_for_each(|map| memory::seal(map.start, map.end))

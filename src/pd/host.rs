@@ -15,7 +15,7 @@ use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{descriptor, library, memory, privilege, seccomp};
+use crate::sys::{descriptor, landlock, library, memory, privilege, seccomp};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -127,7 +127,7 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
     let image = load::image(&image_path)?;
 
     step(Step::LandlockAll)?;
-    confine::restrict(no_files)?;
+    landlock::restrict_self(no_files).map_err(at(Step::LandlockAll))?;
 
     step(Step::Variables)?;
     load::variables(&handoff, &image);
@@ -160,8 +160,8 @@ fn finish(
     handoff: *const crate::sys::abi::Handoff,
     stack_top: u64,
 ) -> ! {
-    // SAFETY: nothing uses the status pipe after this.
-    let closed = unsafe { descriptor::close(status) };
+    // SAFETY: the status pipe is this function's alone.
+    let closed = descriptor::close_owned(unsafe { descriptor::adopt(status) });
     // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
     let limited = privilege::limit_descriptors(held as u64 + 1);
     if closed.and(limited).and_then(|()| install(filters)).is_err() {

@@ -35,7 +35,10 @@ pub use arch::{Arch, UnknownArch};
 pub use protection_domain::Scheduling;
 pub use search::{NotFound, find_in_search_path};
 pub use source::{MAX_BYTES, ReadError, read_source};
-pub use system::System;
+pub use system::{
+    Channel, End, Map, MemoryRegion, PdIndex, Perms, ProgramImage, ProtectionDomain, RegionIndex, SetVar,
+    SetVarValue, Span, System, Unsupported,
+};
 
 /// What a file is judged by, beside the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use memfd::{FileSeal, Memfd};
@@ -29,6 +29,8 @@ pub fn fixed_size(name: &str, size: u64, exec: Exec) -> io::Result<File> {
 pub fn constant(name: &str, bytes: &[u8], exec: Exec) -> io::Result<File> {
     let mut file = create(name, exec)?;
     file.write_all(bytes)?;
+    // Whoever is handed the descriptor reads from the start.
+    file.rewind()?;
     seal(file, &[FileSeal::SealGrow, FileSeal::SealShrink, FileSeal::SealWrite, FileSeal::SealSeal])
 }
 
@@ -43,8 +45,8 @@ fn create(name: &str, exec: Exec) -> io::Result<File> {
     // The kernel prefixes the name with `memfd:` and shows it in /proc/PID/maps; 249 bytes is its limit.
     let name: String = name.chars().filter(|c| *c != '\0').take(60).collect();
     let exec_flag = match exec {
-        Exec::Never => MFdFlags::MFD_NOEXEC_SEAL,
-        Exec::Allowed => MFdFlags::MFD_EXEC,
+        Exec::Never => MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL),
+        Exec::Allowed => MFdFlags::from_bits_retain(libc::MFD_EXEC),
     };
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let fd = match memfd_create(name.as_str(), flags | exec_flag) {

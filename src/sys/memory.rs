@@ -119,16 +119,18 @@ pub fn fix_heap(size: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Makes the C library's standard output write whole lines at once, and settles its buffers now: choosing them later would
-/// need fstat.
+/// Makes the C library's standard output write whole lines at once, from a buffer settled now: choosing one later would need
+/// fstat. Standard error writes at once.
 pub fn fix_stdio() -> Result<(), Errno> {
+    const BUFFER: usize = 1024;
     unsafe extern "C" {
         static stdout: *mut libc::FILE;
         static stderr: *mut libc::FILE;
     }
-    // SAFETY: setvbuf(3) before any other operation on the streams; a null buffer lets the library allocate it.
+    // SAFETY: setvbuf(3) before any other operation on the streams; the buffer is never freed.
     let failed = unsafe {
-        libc::setvbuf(stdout, std::ptr::null_mut(), libc::_IOLBF, 1024) != 0
+        let buffer = libc::malloc(BUFFER).cast();
+        libc::setvbuf(stdout, buffer, libc::_IOLBF, BUFFER) != 0
             || libc::setvbuf(stderr, std::ptr::null_mut(), libc::_IONBF, 0) != 0
     };
     if failed { Err(Errno::EINVAL) } else { Ok(()) }

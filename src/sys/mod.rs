@@ -9,6 +9,7 @@ compile_error!("mk-sandbox runs on Linux on x86-64 only: its filters and registe
 pub mod abi;
 pub mod clone;
 pub mod descriptor;
+pub mod landlock;
 pub mod library;
 pub mod memfd;
 pub mod memory;
