@@ -108,8 +108,8 @@ impl Image {
             .layout
             .load(vaddr, size)
             .ok_or(SymbolProblem::Outside)?;
-        // The segment's end was checked: this cannot overflow. A size of 0 is for the caller to refuse.
-        let memory = vaddr..vaddr + size;
+        // The segment's end was checked, so this cannot overflow. A label without a size still has a place.
+        let memory = vaddr..vaddr + size.max(1);
         let meets = |other: &Range<u64>| memory.start < other.end && other.start < memory.end;
         if meets(&self.layout.dynamic) {
             return Err(SymbolProblem::Structure);
@@ -125,7 +125,7 @@ impl Image {
             .layout
             .offset(vaddr, size)
             .ok_or(SymbolProblem::NotInFile)?;
-        let file = offset..offset + size;
+        let file = offset..offset + size.max(1);
         if self
             .structure
             .iter()
