@@ -25,6 +25,7 @@ static void hostile_run(const struct mk_handoff *handoff)
     }
     struct mk_status *status = (struct mk_status *)handoff->status;
     while (atomic_load(&board[0]) == 0) {
+        atomic_fetch_add(&board[1], 1);
         uint64_t random = random_word(&random_state);
         uint64_t *out = words[(random >> 8) % handoff->end_count];
         /* Mostly the counters: they decide what the peer does. */
@@ -68,7 +69,8 @@ static void client_hear(microkit_channel ch)
     for (unsigned i = 0; i < count; i++) {
         CHECK(microkit_mr_get((seL4_Uint8)i) == ~answer_to(round, i));
     }
-    if (round == rounds) {
+    /* Rounds without a blow from the hostile one prove nothing: it may not have had a CPU. */
+    if (round >= rounds && atomic_load(&board[1]) >= rounds) {
         atomic_store(&board[0], 1);
         passed();
     }
