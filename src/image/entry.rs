@@ -11,7 +11,7 @@ use object::elf;
 
 /// The functions that libmicrokit calls, as addresses relative to where the image is loaded. Each lies in an
 /// executable segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EntryPoints {
     /// `void init(void)`
     pub init: u64,
@@ -24,7 +24,7 @@ pub struct EntryPoints {
 }
 
 /// An array of function pointers, filled in by relocations; inside the image, in the file's part of a segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FunctionArray {
     /// Its address, relative to where the image is loaded; a multiple of 8. 0 when it is empty.
     pub vaddr: u64,
@@ -34,7 +34,7 @@ pub struct FunctionArray {
 
 /// What the dynamic linker would have run before `dlopen` returned, in this order. The prepared image does not tell
 /// it; libmicrokit runs them under the final filter. What the pointers hold is not checked: they are the PD's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Constructors {
     /// DT_PREINIT_ARRAY
     pub preinit_array: FunctionArray,
