@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Launcher: clone3 into new user, mount, pid, net, ipc, uts and cgroup namespaces.
+    /// Launcher: clone3 into new user, mount, pid, net, ipc, uts, cgroup and time namespaces.
     Clone,
     /// Launcher: become its tracer, so that it cannot outlive the launcher and its faults are heard.
     Trace,

@@ -9,14 +9,18 @@ use nix::unistd::Pid;
 
 use super::check;
 
-/// The namespaces of every PD: all that clone3 can make but the time namespace, which needs no privilege to read anyway.
-pub const NAMESPACES: u64 = (libc::CLONE_NEWUSER
+/// The namespaces of every PD: all there are (namespaces(7)). clone3 takes CLONE_NEWTIME too, whose bit means a signal to clone(2).
+pub const NAMESPACES: u64 = (CLONE_NEWTIME
+    | libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
+
+/// include/uapi/linux/sched.h
+const CLONE_NEWTIME: libc::c_int = 0x80;
 
 /// A new child: its pid in this namespace and a descriptor that stays tied to it.
 #[derive(Debug)]
