@@ -56,8 +56,8 @@ fn failure(step: Step, detail: String) -> Failure {
     Failure { step, errno: Errno::EOPNOTSUPP as i32, detail }
 }
 
-/// mseals every mapping there is, as the kernel lists them. The kernel's own pages (vdso, vvar) have no file and no name that
-/// could be mapped over with the calls left, and the kernel seals them itself where it is built to.
+/// mseals every mapping there is, as the kernel lists them. `[vsyscall]` is listed but is no mapping of the process
+/// (Documentation/arch/x86/x86_64/mm.rst).
 pub(super) fn seal_everything(maps: File) -> Result<(), Errno> {
     let mut text = Vec::with_capacity(64 << 10);
     let mut buffer = [0; 4096];
@@ -71,6 +71,6 @@ pub(super) fn seal_everything(maps: File) -> Result<(), Errno> {
     descriptor::close_owned(maps.into())?;
     parse_maps(&String::from_utf8_lossy(&text))
         .into_iter()
-        .filter(|map| !map.name.starts_with("[v"))
+        .filter(|map| map.name != "[vsyscall]")
         .try_for_each(|map| memory::seal(map.start, map.end))
 }
