@@ -14,7 +14,7 @@ use super::{Launch, LaunchError};
 use crate::plan::MapPlan;
 use crate::sdf::RegionIndex;
 use crate::sys::descriptor::set_nonblocking;
-use crate::sys::memfd::{self, Exec};
+use crate::sys::memfd;
 use crate::sys::memory::PAGE;
 
 /// Memory with a description that can write and one that cannot.
@@ -58,9 +58,8 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
     let step = |what: String| move |source| LaunchError::Prepare { what, source };
     let mut regions = BTreeMap::new();
     for region in &plan.regions {
-        let exec = if region.executable { Exec::Allowed } else { Exec::Never };
         let what = || format!("creating memory region `{}`", region.name);
-        let memory = shared(&region.name, region.size, exec).map_err(step(what()))?;
+        let memory = shared(&region.name, region.size).map_err(step(what()))?;
         if let Some(path) = &region.prefill {
             let what = || format!("filling memory region `{}` from {}", region.name, path.display());
             // The file may have grown since it was measured; the region cannot.
@@ -80,11 +79,11 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         doorbells: Vec::new(),
         consoles: Vec::new(),
         images: Vec::new(),
-        libmicrokit: memfd::constant("libmicrokit.so", launch.libmicrokit, Exec::Allowed)
+        libmicrokit: memfd::constant("libmicrokit.so", launch.libmicrokit)
             .map_err(step("copying libmicrokit.so".into()))?,
     };
     for (pd, image) in plan.pds.iter().zip(&launch.images) {
-        let channel = shared(&format!("channels:{}", pd.name), pd.channel_pages * PAGE as u64, Exec::Never)
+        let channel = shared(&format!("channels:{}", pd.name), pd.channel_pages * PAGE as u64)
             .map_err(for_each_pd("channel memory")(&pd.name))?;
         resources.channels.push(channel);
         let doorbell = pipe().map_err(for_each_pd("doorbell")(&pd.name))?;
@@ -93,15 +92,15 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         let console = pipe().map_err(for_each_pd("console")(&pd.name))?;
         set_nonblocking(&console.read).map_err(io::Error::from).map_err(for_each_pd("console")(&pd.name))?;
         resources.consoles.push(console);
-        let image = memfd::constant(&image.name, &image.bytes, Exec::Allowed)
+        let image = memfd::constant(&image.name, &image.bytes)
             .map_err(for_each_pd("image copy")(&pd.name))?;
         resources.images.push(image);
     }
     Ok(resources)
 }
 
-fn shared(name: &str, size: u64, exec: Exec) -> io::Result<SharedMemory> {
-    let read_write = memfd::fixed_size(name, size, exec)?;
+fn shared(name: &str, size: u64) -> io::Result<SharedMemory> {
+    let read_write = memfd::fixed_size(name, size)?;
     let read_only = memfd::read_only(&read_write)?;
     Ok(SharedMemory { read_write, read_only })
 }

@@ -23,7 +23,7 @@ use crate::plan::{DescriptorKind, PdPlan};
 use crate::sdf::PdIndex;
 use crate::sys::clone::{self, Child, ExecPlan, ExecStep};
 use crate::sys::descriptor::set_nonblocking;
-use crate::sys::memfd::{self, Exec};
+use crate::sys::memfd;
 use crate::sys::{abi, trace};
 
 /// A PD behind the barrier: confined, and not one instruction of its image run.
@@ -75,9 +75,7 @@ pub fn start<S: Seam>(
 /// Kills processes and reaps them, so that nothing of them is left.
 pub fn end_all<'a>(children: impl Iterator<Item = &'a Child> + Clone) {
     children.clone().for_each(Child::kill);
-    for child in children {
-        while let Err(Errno::EINTR) = nix::sys::wait::waitpid(child.pid, Some(nix::sys::wait::WaitPidFlag::__WALL)) {}
-    }
+    children.for_each(|child| trace::reap(child.pid));
 }
 
 fn spawn_all<S: Seam>(
@@ -117,7 +115,7 @@ fn spawn<S: Seam>(
     set_nonblocking(&status.read).map_err(at(Step::Clone))?;
     let handoff = handoff(launch, resources, pd, status.write.as_raw_fd(), go.read.as_raw_fd());
     let text = serde_json::to_vec(&handoff).map_err(|_| Failure::new(Step::Clone, Errno::EINVAL))?;
-    let handoff_file = memfd::constant("handoff", &text, Exec::Never)
+    let handoff_file = memfd::constant("handoff", &text)
         .map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
 
     let mut keep = handoff.descriptors_needed();

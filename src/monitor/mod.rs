@@ -140,7 +140,11 @@ impl Monitor<'_> {
         }
         let deadline = until.limit.map(|limit| Instant::now() + limit);
         for pd in &self.pds {
-            trace::resume(pd.pd.child.pid)?;
+            match trace::resume(pd.pd.child.pid) {
+                // Killed from outside while it waited; its end is told as one.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         let mut look = IDLE_LOOK.0;
         loop {

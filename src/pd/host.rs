@@ -163,7 +163,7 @@ fn finish(
     // SAFETY: the status pipe is this function's alone.
     let closed = descriptor::close_owned(unsafe { descriptor::adopt(status) });
     // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
-    let limited = privilege::limit_descriptors(held as u64 + 1);
+    let limited = privilege::limit_to_what_is_there(held as u64 + 1);
     if closed.and(limited).and_then(|()| install(filters)).is_err() {
         std::process::exit(FAILED_UNREPORTED);
     }

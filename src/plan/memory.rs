@@ -23,8 +23,6 @@ pub struct RegionPlan {
     pub name: String,
     /// Bytes.
     pub size: u64,
-    /// Some PD maps it executable; without that the memory is sealed against it (F_SEAL_EXEC).
-    pub executable: bool,
     /// File it begins with.
     pub prefill: Option<PathBuf>,
 }
@@ -62,9 +60,6 @@ pub struct GuardPlan {
 
 pub(super) fn regions(system: &System) -> Vec<RegionPlan> {
     let users = system.users_of_regions();
-    let executable = |index| {
-        system.pds.iter().flat_map(|pd| &pd.maps).any(|map| map.region == index && map.perms.execute)
-    };
     system
         .regions
         .iter()
@@ -75,7 +70,6 @@ pub(super) fn regions(system: &System) -> Vec<RegionPlan> {
             index,
             name: region.name.clone(),
             size: region.size,
-            executable: executable(index),
             prefill: region.prefill.as_ref().map(|(path, _)| path.clone()),
         })
         .collect()

@@ -7,27 +7,19 @@ use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use memfd::{FileSeal, Memfd};
+use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Whether pages of it may ever be mapped executable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exec {
-    /// F_SEAL_EXEC from the start (Linux 6.3).
-    Never,
-    /// For images, libraries and regions that some PD maps with x.
-    Allowed,
-}
-
 /// A memfd of `size` bytes that can neither grow nor shrink. It can still be written.
-pub fn fixed_size(name: &str, size: u64, exec: Exec) -> io::Result<File> {
-    let file = create(name, exec)?;
+pub fn fixed_size(name: &str, size: u64) -> io::Result<File> {
+    let file = create(name)?;
     file.set_len(size)?;
     seal(file, &[FileSeal::SealGrow, FileSeal::SealShrink, FileSeal::SealSeal])
 }
 
 /// A memfd that holds `bytes` and never changes again.
-pub fn constant(name: &str, bytes: &[u8], exec: Exec) -> io::Result<File> {
-    let mut file = create(name, exec)?;
+pub fn constant(name: &str, bytes: &[u8]) -> io::Result<File> {
+    let mut file = create(name)?;
     file.write_all(bytes)?;
     // Whoever is handed the descriptor reads from the start.
     file.rewind()?;
@@ -41,17 +33,16 @@ pub fn read_only(file: &File) -> io::Result<OwnedFd> {
     Ok(File::open(path)?.into())
 }
 
-fn create(name: &str, exec: Exec) -> io::Result<File> {
+/// Nobody can exec it, nor make it executable as a file (F_SEAL_EXEC). Mapping it executable is another matter: that is for those who
+/// map it to decide, and for the PD's policy to deny.
+fn create(name: &str) -> io::Result<File> {
     // The kernel prefixes the name with `memfd:` and shows it in /proc/PID/maps; 249 bytes is its limit.
     let name: String = name.chars().filter(|c| *c != '\0').take(60).collect();
-    let exec_flag = match exec {
-        Exec::Never => MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL),
-        Exec::Allowed => MFdFlags::from_bits_retain(libc::MFD_EXEC),
-    };
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let fd = match memfd_create(name.as_str(), flags | exec_flag) {
-        // Linux before 6.3 knows no exec flag, and every memfd is executable.
-        Err(nix::errno::Errno::EINVAL) if exec == Exec::Allowed => memfd_create(name.as_str(), flags)?,
+    let no_exec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let fd = match memfd_create(name.as_str(), flags | no_exec) {
+        // Linux before 6.3 does not know the flag; tier `full` has asked for it before anything is created.
+        Err(Errno::EINVAL) => memfd_create(name.as_str(), flags)?,
         other => other?,
     };
     Ok(fd.into())

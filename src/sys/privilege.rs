@@ -62,7 +62,7 @@ pub fn drop_capabilities() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Limits of a PD. RLIMIT_NOFILE is set by [`limit_descriptors`], since loading the image needs one more.
+/// Limits of a PD. RLIMIT_NOFILE is set by [`limit_to_what_is_there`], since loading the image needs one more.
 pub fn limit_resources() -> Result<(), Errno> {
     for resource in [
         Resource::RLIMIT_CORE,
@@ -79,9 +79,10 @@ pub fn limit_resources() -> Result<(), Errno> {
     Ok(())
 }
 
-/// No descriptor at or above `count` can be opened.
-pub fn limit_descriptors(count: u64) -> Result<(), Errno> {
-    setrlimit(Resource::RLIMIT_NOFILE, count, count)
+/// No descriptor at or above `count` can be opened, and the stack that exec made does not grow: the PD has one of its own.
+pub fn limit_to_what_is_there(count: u64) -> Result<(), Errno> {
+    setrlimit(Resource::RLIMIT_NOFILE, count, count)?;
+    setrlimit(Resource::RLIMIT_STACK, 0, 0)
 }
 
 /// Default action for every signal and none blocked: what the Rust runtime installed is for the host, not for the PD.

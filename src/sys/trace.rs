@@ -106,6 +106,19 @@ pub fn next_event() -> Result<Option<Event>, Errno> {
     }
 }
 
+/// Waits until a killed child is gone. A traced one may report stops before its end.
+pub fn reap(pid: Pid) {
+    let mut status = 0;
+    loop {
+        // SAFETY: waitpid(2) stores one int.
+        match super::check(unsafe { libc::waitpid(pid.as_raw(), &raw mut status, libc::__WALL) } as _) {
+            Ok(_) if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) => return,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// The signal's name, or its number.
 pub fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned())
