@@ -94,7 +94,7 @@ impl Source {
     /// Line and column of a byte offset, both counted from 1, the column in characters. An offset
     /// behind the end, or inside a character, is taken as the nearest one before it.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let offset = self.text.floor_char_boundary(offset);
+        let offset = boundary(&self.text, offset);
         let line = self.line(offset);
         (
             line.number,
@@ -120,6 +120,15 @@ impl Source {
     }
 }
 
+/// The nearest offset at or before `offset` that begins a character or ends the text.
+fn boundary(text: &str, offset: usize) -> usize {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
 /// The finding for a terminal: the message, `--> file:line:column`, the line, a caret, the help.
 /// A span over several lines is shown on its first one.
 pub fn render(source: &Source, diagnostic: &Diagnostic, color: bool) -> String {
@@ -129,7 +138,7 @@ pub fn render(source: &Source, diagnostic: &Diagnostic, color: bool) -> String {
     };
     let path = source.path.display().to_string();
     let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)));
-    let start = source.text.floor_char_boundary(diagnostic.span.start);
+    let start = boundary(&source.text, diagnostic.span.start);
     let line = source.line(start);
     if line.text.len() > MAX_EXCERPT {
         let (number, column) = source.position(start);
@@ -138,7 +147,7 @@ pub fn render(source: &Source, diagnostic: &Diagnostic, color: bool) -> String {
             .char_column(column);
         group = group.element(origin);
     } else {
-        let end = source.text.floor_char_boundary(diagnostic.span.end);
+        let end = boundary(&source.text, diagnostic.span.end);
         let first = start.saturating_sub(line.start).min(line.text.len());
         let last = end.saturating_sub(line.start).clamp(first, line.text.len());
         group = group.element(

@@ -5,6 +5,8 @@
 //! - `unsupported LINE:COLUMN WHAT`: what `run` has to refuse; all of them, in order
 //! - `expect nothing`: neither errors nor warnings
 //! - `options arch=… cpus=…`
+//!
+//! A comment cannot hold two hyphens: `\-` stands for one.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +40,7 @@ impl Expected {
             if comment == "expect nothing" {
                 expected.nothing = true;
             } else if let Some(finding) = comment.strip_prefix("expect ") {
-                expected.findings.push(finding.to_owned());
+                expected.findings.push(finding.replace("\\-", "-"));
             } else if let Some(unsupported) = comment.strip_prefix("unsupported ") {
                 expected.unsupported.push(unsupported.to_owned());
             } else if let Some(options) = comment.strip_prefix("options ") {
@@ -83,8 +85,8 @@ fn line(source: &Source, diagnostic: &Diagnostic) -> String {
         .map(|help| format!(" | {help}"))
         .unwrap_or_default();
     // Prefill files are found at this machine's path.
-    let directory = format!("{}/", fixtures().display());
-    format!("{line}:{column} {severity}: {message}{help}").replace(&directory, "")
+    let directory = fixtures().display().to_string();
+    format!("{line}:{column} {severity}: {message}{help}").replace(&directory, "DIR")
 }
 
 /// What is wrong with a fixture, if anything.

@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use super::context::{Context, Shape, quoted};
+use super::context::{Context, Shape, list, quoted};
 use super::document::{Attribute, Element};
 use super::domains::{DomainIndex, Domains};
 use super::io_address_space::IoAddressSpace;
 use super::map::{AddressSpace, Owner};
 use super::memory_region::Regions;
-use super::system::{Channel, MemoryRegion, PdIndex, ProtectionDomain, Span, System};
+use super::system::{Channel, MemoryRegion, PdIndex, ProtectionDomain, RegionIndex, Span, System};
 use super::{
     Options, channel, cspace, domains, io_address_space, ioport, map, protection_domain, setvar,
-    suggest, virtual_machine,
+    virtual_machine,
 };
 use crate::diagnostic::{Diagnostic, Source};
 
@@ -30,6 +30,7 @@ pub(super) struct Builder<'s> {
     pub(super) domain_names: BTreeMap<String, DomainIndex>,
     pub(super) spaces: Vec<AddressSpace>,
     pub(super) io_address_spaces: Vec<IoAddressSpace>,
+    pub(super) device_ids: io_address_space::Ids,
     pub(super) channels: Vec<Channel>,
     /// Interrupts by number.
     pub(super) irqs: BTreeMap<u32, Span>,
@@ -62,6 +63,9 @@ impl PdDraft {
 
 const ROOT: &str = "system";
 
+/// Names that a message lists, where one is not known.
+const MAX_LISTED: usize = 8;
+
 const SHAPE: Shape = Shape {
     attributes: &[],
     children: &[
@@ -90,6 +94,7 @@ pub(super) fn build(
         domain_names: BTreeMap::new(),
         spaces: Vec::new(),
         io_address_spaces: Vec::new(),
+        device_ids: io_address_space::Ids::default(),
         channels: Vec::new(),
         irqs: BTreeMap::new(),
     };
@@ -134,9 +139,20 @@ impl<'s> Builder<'s> {
     }
 
     fn finish(mut self) -> (System, Vec<Diagnostic>) {
-        let regions = self.finish_regions();
+        let regions = std::mem::take(&mut self.regions);
+        let unused = regions.unused();
+        let regions = regions.finish(&mut self.cx, map::uses(&self.spaces));
         setvar::finish(&mut self, &regions);
         self.finish_spaces(&regions);
+        // What looks unused next to an error may be meant by what is wrong.
+        if !self.cx.has_errors() {
+            for RegionIndex(index) in unused {
+                let MemoryRegion { name, span, .. } = &regions[index];
+                let message = format!("the memory region {} is not used", quoted(name));
+                self.cx
+                    .warning(span, message, "map it in a protection domain or remove it");
+            }
+        }
         let (findings, unsupported) = self.cx.finish();
         let system = System {
             pds: self.pds.into_iter().map(|draft| draft.pd).collect(),
@@ -147,11 +163,6 @@ impl<'s> Builder<'s> {
             unsupported,
         };
         (system, findings)
-    }
-
-    fn finish_regions(&mut self) -> Vec<MemoryRegion> {
-        let regions = std::mem::take(&mut self.regions);
-        regions.finish(&mut self.cx, map::uses(&self.spaces))
     }
 
     fn finish_spaces(&mut self, regions: &[MemoryRegion]) {
@@ -180,12 +191,22 @@ impl<'s> Builder<'s> {
         if found.is_none() {
             let message = format!("there is no protection domain {}", quoted(&attribute.value));
             let names = self.pd_names.keys().map(|name| &**name);
-            match suggest::nearest(&attribute.value, names) {
+            match self.cx.nearest(&attribute.value, names) {
                 Some(meant) => {
                     let help = format!("did you mean `{meant}`?");
                     self.cx.error_help(&attribute.span, message, help);
                 }
-                None => self.cx.error(&attribute.span, message),
+                None if self.pd_names.is_empty() => self.cx.error(&attribute.span, message),
+                None => {
+                    let known = self.pd_names.keys().take(MAX_LISTED);
+                    let known: Vec<&str> = known.map(|name| &**name).collect();
+                    let help = match self.pd_names.len() {
+                        1 => format!("there is only {}", list(&known)),
+                        all if all > known.len() => format!("there are {all} others"),
+                        _ => format!("there are {}", list(&known)),
+                    };
+                    self.cx.error_help(&attribute.span, message, help);
+                }
             }
         }
         found

@@ -91,7 +91,7 @@ fn check_priorities(b: &mut Builder<'_>, end: &Element<'_>, caller: PdIndex, cal
         return;
     }
     let message = format!(
-        "{} (priority {low}) may not call {} (priority {high}): a caller's priority is lower",
+        "{} (priority {low}) may not call {} (priority {high}): a caller's priority must be lower",
         quoted(&from.pd.name),
         quoted(&to.pd.name)
     );

@@ -13,7 +13,7 @@ use super::suggest;
 use super::system::{Span, Unsupported};
 use crate::diagnostic::{Diagnostic, Severity, Source};
 
-/// Findings of one run: behind so many, more help nobody.
+/// Errors, and warnings, of one run: behind so many, more help nobody and are only counted.
 const MAX_FINDINGS: usize = 100;
 
 /// Characters of a word from the file that a message repeats.
@@ -47,7 +47,10 @@ const PLACES: [(&str, &str); 20] = [
 pub(super) struct Context<'s> {
     pub(super) source: &'s Source,
     pub(super) options: &'s Options,
+    /// At most [`MAX_FINDINGS`] of each kind.
     findings: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
     unsupported: Vec<Unsupported>,
     /// Architectures that the file read so far can be for.
     pub(super) archs: ArchSet,
@@ -68,38 +71,68 @@ impl<'s> Context<'s> {
             source,
             options,
             findings: Vec::new(),
+            errors: 0,
+            warnings: 0,
             unsupported: Vec::new(),
             archs: ArchSet::from(options.arch),
             misspelt: BTreeSet::new(),
         }
     }
 
-    /// Everything found, in the order of the file, and what `run` cannot do yet. Behind
-    /// [`MAX_FINDINGS`] errors the rest is counted.
+    /// Everything found, in the order of the file, and what `run` cannot do yet.
     pub(super) fn finish(mut self) -> (Vec<Diagnostic>, Vec<Unsupported>) {
-        self.findings.sort_by_key(|finding| finding.span.start);
-        let mut errors = 0;
-        let mut left_out = 0;
-        self.findings.retain(|finding| {
-            errors += usize::from(finding.severity == Severity::Error);
-            let keep = finding.severity == Severity::Warning || errors <= MAX_FINDINGS;
-            left_out += usize::from(!keep);
-            keep
-        });
-        if left_out > 0 {
-            let end = self.source.text.len();
-            self.findings.push(Diagnostic::error(
-                end..end,
-                format!("{left_out} more errors"),
-            ));
+        let is_warning = |finding: &Diagnostic| finding.severity == Severity::Warning;
+        self.findings
+            .sort_by_key(|finding| (finding.span.start, is_warning(finding)));
+        let end = self.source.text.len();
+        if let Some(more) = self.errors.checked_sub(MAX_FINDINGS + 1) {
+            let message = format!("and {} more errors", more + 1);
+            self.findings.push(Diagnostic::error(end..end, message));
+        }
+        if let Some(more) = self.warnings.checked_sub(MAX_FINDINGS + 1) {
+            let message = format!("and {} more warnings", more + 1);
+            self.findings.push(Diagnostic::warning(end..end, message));
         }
         self.unsupported
             .sort_by_key(|unsupported| unsupported.span.start);
         (self.findings, self.unsupported)
     }
 
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// The cost of wording a finding must not grow with the number of findings.
+    fn is_full(&self) -> bool {
+        self.errors.max(self.warnings) > MAX_FINDINGS
+    }
+
+    fn found(&mut self, finding: Diagnostic) {
+        let count = match finding.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count <= MAX_FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+
+    /// The candidate that `word` most likely stands for.
+    pub(super) fn nearest<'c>(
+        &self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        if self.is_full() {
+            None
+        } else {
+            suggest::nearest(word, candidates)
+        }
+    }
+
     pub(super) fn error(&mut self, span: &Span, message: impl Into<String>) {
-        self.findings.push(Diagnostic::error(span.clone(), message));
+        self.found(Diagnostic::error(span.clone(), message));
     }
 
     pub(super) fn error_help(
@@ -108,8 +141,7 @@ impl<'s> Context<'s> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.findings
-            .push(Diagnostic::error(span.clone(), message).with_help(help));
+        self.found(Diagnostic::error(span.clone(), message).with_help(help));
     }
 
     pub(super) fn warning(
@@ -118,8 +150,7 @@ impl<'s> Context<'s> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.findings
-            .push(Diagnostic::warning(span.clone(), message).with_help(help));
+        self.found(Diagnostic::warning(span.clone(), message).with_help(help));
     }
 
     pub(super) fn unsupported(&mut self, what: impl Into<String>, span: &Span) {
@@ -131,6 +162,9 @@ impl<'s> Context<'s> {
 
     /// ``line 12``: where something else stands.
     pub(super) fn line_of(&self, span: &Span) -> String {
+        if self.is_full() {
+            return "another line".to_owned();
+        }
         format!("line {}", self.source.position(span.start).0)
     }
 
@@ -163,11 +197,7 @@ impl<'s> Context<'s> {
         }
         for text in &element.texts {
             let message = format!("text is not allowed in {}", quoted(element.name));
-            self.error_help(
-                text,
-                message,
-                "remove it, or put it into a comment `<!-- … -->`",
-            );
+            self.error_help(text, message, "remove it, or put it into a comment");
         }
     }
 
@@ -186,7 +216,7 @@ impl<'s> Context<'s> {
             .iter()
             .copied()
             .filter(|name| element.attribute(name).is_none());
-        let help = match suggest::nearest(attribute.name, free) {
+        let help = match self.nearest(attribute.name, free) {
             Some(meant) => {
                 self.misspelt.insert((element.span.start, meant));
                 format!("did you mean `{meant}`?")
@@ -208,7 +238,7 @@ impl<'s> Context<'s> {
             let message = format!("{name} is not allowed in {parent}");
             return self.error_help(&child.span, message, format!("it belongs into {places}"));
         }
-        let help = match suggest::nearest(child.name, allowed.iter().copied()) {
+        let help = match self.nearest(child.name, allowed.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None if allowed.is_empty() => format!("{parent} holds no elements"),
             None => format!("{parent} holds {}", list(allowed)),
@@ -238,6 +268,11 @@ impl<'s> Context<'s> {
         first
     }
 
+    /// The attribute has been reported under another name.
+    pub(super) fn is_misspelt(&self, element: &Element<'_>, name: &'static str) -> bool {
+        self.misspelt.contains(&(element.span.start, name))
+    }
+
     /// The attribute, or a finding that it is missing.
     pub(super) fn required<'e>(
         &mut self,
@@ -245,7 +280,7 @@ impl<'s> Context<'s> {
         name: &'static str,
     ) -> Option<&'e Attribute<'s>> {
         let attribute = element.attribute(name);
-        if attribute.is_none() && !self.misspelt.contains(&(element.span.start, name)) {
+        if attribute.is_none() && !self.is_misspelt(element, name) {
             let message = format!("{} has no `{name}`", quoted(element.name));
             self.error_help(&element.span, message, format!("add {name}=\"…\""));
         }
@@ -311,8 +346,9 @@ impl<'s> Context<'s> {
         if (least..=most).contains(&number) {
             return Some(number);
         }
+        let value = quoted(&attribute.value);
         let message = format!(
-            "`{}` is {number}, but must be {least} to {most}",
+            "`{}` is {value}, but must be {least} to {most}",
             attribute.name
         );
         self.error(&attribute.span, message);

@@ -27,7 +27,7 @@ pub(super) struct Element<'s> {
     pub(super) texts: Vec<Span>,
 }
 
-/// One attribute, namespace declarations included.
+/// One attribute.
 #[derive(Debug)]
 pub(super) struct Attribute<'s> {
     /// As written, with a prefix if it has one.
@@ -95,7 +95,18 @@ fn is_blank(character: char) -> bool {
 /// Recursive: [`prescan::MAX_DEPTH`] bounds it.
 fn element<'s>(text: &'s str, node: Node<'_, 's>) -> Element<'s> {
     let start = node.range().start;
-    let attributes = attributes(text, node);
+    let attributes: Vec<Attribute<'s>> = node
+        .attributes()
+        .map(|attribute| {
+            let span = attribute.range();
+            let name = name_at(text, span.start);
+            Attribute {
+                name,
+                value: attribute.value().to_owned(),
+                span,
+            }
+        })
+        .collect();
     // Behind the last attribute only a blank and the bracket can follow.
     let behind = attributes
         .last()
@@ -129,65 +140,6 @@ fn name_at(text: &str, start: usize) -> &str {
     &rest[..end]
 }
 
-/// The attributes that the parser reports, and the namespace declarations that it does not.
-fn attributes<'s>(text: &'s str, node: Node<'_, 's>) -> Vec<Attribute<'s>> {
-    let mut attributes: Vec<Attribute<'s>> = Vec::new();
-    let mut behind = node.range().start;
-    for attribute in node.attributes() {
-        let span = attribute.range();
-        attributes.extend(namespace_declarations(text, behind..span.start));
-        behind = span.end;
-        let name = name_at(text, span.start);
-        attributes.push(Attribute {
-            name,
-            value: attribute.value().to_owned(),
-            span,
-        });
-    }
-    // Here a bracket inside a declaration's value cuts the rest off; what is found is enough to
-    // refuse the element.
-    let end = text[behind..]
-        .find('>')
-        .map_or(text.len(), |distance| behind + distance);
-    attributes.extend(namespace_declarations(text, behind..end));
-    attributes
-}
-
-/// `xmlns="…"` and `xmlns:prefix="…"` in a stretch of a start tag that holds no other attribute.
-fn namespace_declarations<'s>(text: &'s str, stretch: Span) -> Vec<Attribute<'s>> {
-    let starts = text[stretch.clone()]
-        .match_indices("xmlns")
-        .map(|(offset, _)| offset);
-    let mut declarations: Vec<Attribute<'s>> = Vec::new();
-    for start in starts.map(|offset| stretch.start + offset) {
-        let preceded_by_blank = text[..start].chars().next_back().is_some_and(is_blank);
-        if !preceded_by_blank
-            || declarations
-                .last()
-                .is_some_and(|last| start < last.span.end)
-        {
-            continue;
-        }
-        let rest = &text[start..stretch.end];
-        let end = rest
-            .find(['"', '\''])
-            .and_then(|quote| {
-                let close = &rest[quote..=quote];
-                rest[quote + 1..]
-                    .find(close)
-                    .map(|length| quote + length + 2)
-            })
-            .unwrap_or(rest.len());
-        let name = name_at(text, start);
-        declarations.push(Attribute {
-            name,
-            value: String::new(),
-            span: start..start + end,
-        });
-    }
-    declarations
-}
-
 /// `range` without the blanks around its text.
 fn trimmed(text: &str, range: Span) -> Span {
     let inside = &text[range.clone()];
@@ -211,13 +163,25 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
             Diagnostic::error(here, "a value holds a `<`".to_owned())
                 .with_help("close the quote before it, or write `&lt;`")
         }
+        Error::InvalidChar2("a whitespace", ..) => {
+            Diagnostic::error(here, "a blank is missing before this")
+                .with_help("attributes are separated by blanks; is a quote missing before?")
+        }
+        Error::UnknownToken(_) if tags.root_end.is_some_and(|end| offset >= end) => {
+            Diagnostic::error(here, "something stands behind the root element")
+                .with_help("a system description has one root element, `system`, and ends with it")
+        }
+        Error::UnknownNamespace(prefix, _) => {
+            Diagnostic::error(here, format!("the prefix `{prefix}:` stands for nothing"))
+                .with_help("a system description has no namespaces")
+        }
         Error::UnknownEntityReference(name, _) => {
             Diagnostic::error(here, format!("`&{name};` stands for nothing"))
                 .with_help("XML knows `&lt;`, `&gt;`, `&amp;`, `&quot;` and `&apos;`")
         }
         Error::MalformedEntityReference(_) => Diagnostic::error(here, "a lone `&`")
             .with_help("write `&amp;` where an ampersand is meant"),
-        Error::NoRootNode => Diagnostic::error(text.len()..text.len(), "the file has no element")
+        Error::NoRootNode => Diagnostic::error(0..0, "the file has no element")
             .with_help("a system description has the root element `system`"),
         Error::NodesLimitReached => Diagnostic::error(
             0..0,

@@ -9,7 +9,7 @@ use super::context::{Context, Shape, quoted};
 use super::document::{Attribute, Element};
 use super::limits::{MAX_DOMAINS, SCHEDULE_LENGTH};
 use super::number;
-use super::suggest;
+
 use super::system::Span;
 
 /// Index of a domain in [`Domains::domains`].
@@ -95,8 +95,9 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     cx.unsupported("domains", &element.span);
     let mut domains: Vec<Domain> = Vec::new();
     let mut names = Names::new();
+    let mut ids = BTreeMap::new();
     for child in element.children_called("domain") {
-        read_domain(cx, child, &mut domains, &mut names);
+        read_domain(cx, child, &mut domains, &mut names, &mut ids);
     }
     if element.children_called("domain").next().is_none() {
         cx.error_help(
@@ -134,6 +135,7 @@ fn read_domain<'s>(
     element: &Element<'s>,
     domains: &mut Vec<Domain>,
     names: &mut Names,
+    ids: &mut BTreeMap<u8, Span>,
 ) {
     cx.shape(element, &DOMAIN_SHAPE);
     let name = cx.name(element);
@@ -142,14 +144,14 @@ fn read_domain<'s>(
         let id = cx.within(attribute, id, 0, MAX_DOMAINS as u64 - 1)?;
         u8::try_from(id).ok()
     });
-    if let Some(other) = domains.iter().find(|other| Some(other.id) == id) {
-        let help = format!("the first is at {}", cx.line_of(&other.span));
-        let span = element.attribute("id").map_or(&element.span, |id| &id.span);
-        cx.error_help(
-            span,
-            format!("there are two domains with id {}", other.id),
-            help,
-        );
+    if let Some(id) = id {
+        if let Some(other) = ids.get(&id) {
+            let help = format!("the first is at {}", cx.line_of(other));
+            let span = element.attribute("id").map_or(&element.span, |id| &id.span);
+            cx.error_help(span, format!("there are two domains with id {id}"), help);
+        } else {
+            ids.insert(id, element.span.clone());
+        }
     }
     let Some(name) = name else { return };
     if let Some(other) = names.get(&name) {
@@ -273,9 +275,10 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// The domain that `attribute` names, or a finding.
 fn find(cx: &mut Context<'_>, names: &Names, attribute: &Attribute<'_>) -> Option<DomainIndex> {
     let found = names.get(&attribute.value).copied();
-    if found.is_none() {
+    // A file without any domain has been reported.
+    if found.is_none() && !names.is_empty() {
         let message = format!("there is no domain {}", quoted(&attribute.value));
-        let help = match suggest::nearest(&attribute.value, names.keys().map(|name| &**name)) {
+        let help = match cx.nearest(&attribute.value, names.keys().map(|name| &**name)) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => "declare it in `domains`".to_owned(),
         };

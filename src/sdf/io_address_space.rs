@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use super::arch::ArchSet;
 use super::build::Builder;
-use super::context::Shape;
+use super::context::{Context, Shape};
 use super::document::Element;
 use super::map::{AddressSpace, Owner};
 use super::system::{Map, Span};
@@ -32,6 +34,33 @@ const SHAPE: Shape = Shape {
     children: &["iomap"],
 };
 
+/// What is taken, each with the element that has it.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    names: BTreeMap<String, Span>,
+    peripherals: BTreeMap<u16, Span>,
+    domains: BTreeMap<u16, Span>,
+}
+
+fn claim<K: Ord>(
+    cx: &mut Context<'_>,
+    taken: &mut BTreeMap<K, Span>,
+    key: K,
+    attribute: &str,
+    element: &Element<'_>,
+) {
+    if let Some(other) = taken.get(&key) {
+        let help = format!("the first is at {}", cx.line_of(other));
+        let span = element
+            .attribute(attribute)
+            .map_or(&element.span, |found| &found.span);
+        let message = format!("two `io_address_space` have the same `{attribute}`");
+        cx.error_help(span, message, help);
+    } else {
+        taken.insert(key, element.span.clone());
+    }
+}
+
 /// Reads an `io_address_space`.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     b.cx.shape(element, &SHAPE);
@@ -40,23 +69,32 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     let name = b.cx.name(element);
     let peripheral_id = id(b, element, "peripheral_id");
     let domain_id = id(b, element, "domain_id");
-    let mut taken: Vec<(&str, Span)> = Vec::new();
-    for other in &b.io_address_spaces {
-        let same = [
-            ("name", name.as_ref() == Some(&other.name)),
-            ("peripheral_id", peripheral_id == Some(other.peripheral_id)),
-            ("domain_id", domain_id == Some(other.domain_id)),
-        ];
-        let same = same.into_iter().filter(|(_, same)| *same);
-        taken.extend(same.map(|(attribute, _)| (attribute, other.span.clone())));
+    if let Some(name) = &name {
+        claim(
+            &mut b.cx,
+            &mut b.device_ids.names,
+            name.clone(),
+            "name",
+            element,
+        );
     }
-    for (attribute, other) in taken {
-        let help = format!("the first is at {}", b.cx.line_of(&other));
-        let span = element
-            .attribute(attribute)
-            .map_or(&element.span, |found| &found.span);
-        let message = format!("two `io_address_space` have the same `{attribute}`");
-        b.cx.error_help(span, message, help);
+    if let Some(id) = peripheral_id {
+        claim(
+            &mut b.cx,
+            &mut b.device_ids.peripherals,
+            id,
+            "peripheral_id",
+            element,
+        );
+    }
+    if let Some(id) = domain_id {
+        claim(
+            &mut b.cx,
+            &mut b.device_ids.domains,
+            id,
+            "domain_id",
+            element,
+        );
     }
     let owner = Owner::Device(b.io_address_spaces.len());
     let mut space = AddressSpace {

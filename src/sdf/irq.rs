@@ -243,6 +243,15 @@ fn required_decimal<'s>(
 }
 
 fn read_number<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<IrqSource> {
+    if element.attribute("irq").is_none() && !cx.is_misspelt(element, "irq") {
+        let help = "add `irq` on Arm and RISC-V, or `pin` or `pcidev` on x86";
+        cx.error_help(
+            &element.span,
+            "`irq` does not say which interrupt it is",
+            help,
+        );
+        return None;
+    }
     let trigger = trigger(cx, element);
     let number = required_decimal(cx, element, "irq", u64::from(u32::MAX))?;
     Some(IrqSource::Number {

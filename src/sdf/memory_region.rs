@@ -10,7 +10,7 @@ use super::context::{Context, Shape, list, quoted};
 use super::document::{Attribute, Element};
 use super::limits::{LARGE_PAGE, SMALL_PAGE};
 use super::search;
-use super::suggest;
+
 use super::system::{MemoryRegion, RegionIndex, Span};
 
 /// `prefill_bootinfo`: what the machine's firmware says, as the kernel hands it on.
@@ -82,7 +82,7 @@ impl Regions {
         let found = self.names.get(&attribute.value).copied();
         if found.is_none() {
             let message = format!("there is no memory region {}", quoted(&attribute.value));
-            let help = match suggest::nearest(&attribute.value, self.names.keys().map(|n| &**n)) {
+            let help = match cx.nearest(&attribute.value, self.names.keys().map(|n| &**n)) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => "declare it: <memory_region name=\"…\" size=\"…\"/>".to_owned(),
             };
@@ -155,20 +155,19 @@ impl Regions {
             if draft.region.page_size == 0 {
                 draft.region.page_size = if large { LARGE_PAGE } else { SMALL_PAGE };
             }
-            if !draft.used {
-                let message = format!(
-                    "the memory region {} is not used",
-                    quoted(&draft.region.name)
-                );
-                cx.warning(
-                    &draft.region.span,
-                    message,
-                    "map it in a protection domain or remove it",
-                );
-            }
         }
         self.check_phys_overlap(cx);
         self.drafts.into_iter().map(|draft| draft.region).collect()
+    }
+
+    /// The regions that nothing maps or asks for.
+    pub(super) fn unused(&self) -> Vec<RegionIndex> {
+        let unused = self
+            .drafts
+            .iter()
+            .enumerate()
+            .filter(|(_, draft)| !draft.used);
+        unused.map(|(index, _)| RegionIndex(index)).collect()
     }
 
     fn check_phys_overlap(&self, cx: &mut Context<'_>) {
@@ -318,7 +317,7 @@ fn bootinfo<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<BootInfo>
     if found.is_none() {
         let names = BootInfo::ALL.map(|(name, _)| name);
         let message = format!("there is no boot information {}", quoted(&attribute.value));
-        let help = match suggest::nearest(&attribute.value, names) {
+        let help = match cx.nearest(&attribute.value, names) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("there are {}", list(&names)),
         };
@@ -337,7 +336,7 @@ fn prefill<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<(PathBuf, 
                 cx.error_help(
                     &attribute.span,
                     error.to_string(),
-                    "it is looked for in these places",
+                    "name its directory with --search-path",
                 );
                 return None;
             }

@@ -15,30 +15,38 @@ pub(super) const MAX_ELEMENTS: usize = 65_536;
 /// Attributes of one element; the parser compares each with each. No element takes more than 12.
 pub(super) const MAX_ATTRIBUTES: usize = 64;
 
+/// Begins the attributes that declare namespaces. The parser compares each with all that are in
+/// scope.
+const XMLNS: &str = "xmlns";
+
 /// What the scan learns from a text that keeps the bounds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tags {
     /// Offset of the start tag of the innermost element that is still open at the end.
     pub(super) open: Option<usize>,
+    /// Where the first element is closed again.
+    pub(super) root_end: Option<usize>,
 }
 
 /// Scans up to the end, or to the first thing that the parser refuses anyway.
 ///
 /// # Errors
-/// A document type declaration, or a bound of this module is passed.
+/// A document type or namespace declaration, something that does not end, or a bound of this module
+/// is passed.
 pub(super) fn scan(text: &str) -> Result<Tags, Diagnostic> {
     let mut open: Vec<usize> = Vec::new();
     let mut elements = 0;
+    let mut root_end = None;
     let mut position = 0;
     while let Some(distance) = text[position..].find('<') {
         let start = position + distance;
         let rest = &text[start..];
-        let skipped = if rest.starts_with("<!--") {
-            after(rest, 4, "-->")
-        } else if rest.starts_with("<![CDATA[") {
-            after(rest, 9, "]]>")
-        } else if rest.starts_with("<?") {
-            after(rest, 2, "?>")
+        let skipped = if let Some(what) = Skipped::of(rest) {
+            Some(what.length(rest).ok_or_else(|| {
+                let message = format!("this {} has no end", what.name);
+                Diagnostic::error(start..start + what.begin.len(), message)
+                    .with_help(format!("it ends with `{}`", what.end))
+            })?)
         } else if rest.starts_with("<!DOCTYPE") {
             return Err(Diagnostic::error(
                 start..start + "<!DOCTYPE".len(),
@@ -47,7 +55,7 @@ pub(super) fn scan(text: &str) -> Result<Tags, Diagnostic> {
             .with_help("remove it: a system description defines no entities"));
         } else if rest.starts_with("</") {
             open.pop();
-            after(rest, 2, ">")
+            rest.find('>').map(|end| end + 1)
         } else if let Some(tag) = StartTag::scan(rest) {
             elements += 1;
             if elements > MAX_ELEMENTS {
@@ -57,6 +65,14 @@ pub(super) fn scan(text: &str) -> Result<Tags, Diagnostic> {
             if tag.attributes > MAX_ATTRIBUTES {
                 let message = format!("this element has more than {MAX_ATTRIBUTES} attributes");
                 return Err(Diagnostic::error(start..start + 1, message));
+            }
+            if let Some(offset) = tag.namespace {
+                let place = start + offset;
+                return Err(Diagnostic::error(
+                    place..place + XMLNS.len(),
+                    "`xmlns` is not allowed",
+                )
+                .with_help("a system description has no namespaces"));
             }
             if !tag.closed {
                 open.push(start);
@@ -73,23 +89,58 @@ pub(super) fn scan(text: &str) -> Result<Tags, Diagnostic> {
             Some(length) => position = start + length,
             None => break,
         }
+        if elements > 0 && open.is_empty() {
+            root_end.get_or_insert(position);
+        }
     }
-    Ok(Tags {
-        open: open.last().copied(),
-    })
+    let open = open.last().copied();
+    Ok(Tags { open, root_end })
 }
 
-/// Bytes up to and including `end`, which is searched for from byte `from` on.
-fn after(text: &str, from: usize, end: &str) -> Option<usize> {
-    text[from..]
-        .find(end)
-        .map(|distance| from + distance + end.len())
+/// What holds no tags.
+struct Skipped {
+    name: &'static str,
+    begin: &'static str,
+    end: &'static str,
+}
+
+const SKIPPED: [Skipped; 3] = [
+    Skipped {
+        name: "comment",
+        begin: "<!--",
+        end: "-->",
+    },
+    Skipped {
+        name: "CDATA section",
+        begin: "<![CDATA[",
+        end: "]]>",
+    },
+    Skipped {
+        name: "processing instruction",
+        begin: "<?",
+        end: "?>",
+    },
+];
+
+impl Skipped {
+    fn of(text: &str) -> Option<&'static Self> {
+        SKIPPED
+            .iter()
+            .find(|skipped| text.starts_with(skipped.begin))
+    }
+
+    fn length(&self, text: &str) -> Option<usize> {
+        let inside = text[self.begin.len()..].find(self.end)?;
+        Some(self.begin.len() + inside + self.end.len())
+    }
 }
 
 /// A start tag, or the tag of an empty element.
 struct StartTag {
     length: usize,
     attributes: usize,
+    /// Where a namespace is declared.
+    namespace: Option<usize>,
     closed: bool,
 }
 
@@ -97,6 +148,7 @@ impl StartTag {
     /// The tag that `text` begins with; `None` when it does not end.
     fn scan(text: &str) -> Option<Self> {
         let mut attributes = 0;
+        let mut namespace = None;
         let mut quote = None;
         let mut before = b'<';
         for (offset, byte) in text.bytes().enumerate().skip(1) {
@@ -105,14 +157,20 @@ impl StartTag {
                 (None, b'"' | b'\'') => quote = Some(byte),
                 (None, b'=') => attributes += 1,
                 (None, b'>') => {
+                    let closed = before == b'/';
                     return Some(Self {
                         length: offset + 1,
                         attributes,
-                        closed: before == b'/',
+                        namespace,
+                        closed,
                     });
                 }
                 // No value and no tag may hold it: a quote or a bracket is missing before.
                 (_, b'<') => return None,
+                (None, b'x') if before.is_ascii_whitespace() => {
+                    let declares = text[offset..].starts_with(XMLNS);
+                    namespace = namespace.or(declares.then_some(offset));
+                }
                 _ => {}
             }
             before = byte;
@@ -127,17 +185,19 @@ mod tests {
 
     #[test]
     fn open_elements_are_found() {
-        for (text, open) in [
-            ("<a><b/></a>", None),
-            ("<a><b c='>' d=\"/>\">", Some(3)),
+        for (text, open, root_end) in [
+            ("<a><b/></a>", None, Some(11)),
+            ("<a><b c='>' d=\"/>\">", Some(3), None),
             (
                 "<?xml version='1.0'?><a><!-- <b> --><![CDATA[<c>]]>",
                 Some(21),
+                None,
             ),
-            ("<a></a></a><b>", Some(11)),
-            ("no tags", None),
+            ("<a></a></a><b>", Some(11), Some(7)),
+            ("<a/><b/>", None, Some(4)),
+            ("no tags", None, None),
         ] {
-            assert_eq!(scan(text), Ok(Tags { open }), "{text}");
+            assert_eq!(scan(text), Ok(Tags { open, root_end }), "{text}");
         }
     }
 
@@ -162,6 +222,11 @@ mod tests {
                 .start,
             4
         );
+        for text in ["<a><!-- ->", "<a><![CDATA[ ]>", "<a><?x ?"] {
+            assert_eq!(scan(text).unwrap_err().span.start, 3, "{text}");
+        }
+        assert_eq!(scan("<a b='xmlns' \txmlns:x=''>").unwrap_err().span, 14..19);
+        assert!(scan("<a b='\txmlns' axmlns=''/>").is_ok());
         assert_eq!(scan(" <!DOCTYPE a []><a/>").unwrap_err().span, 1..10);
     }
 }

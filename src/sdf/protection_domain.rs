@@ -131,6 +131,7 @@ fn read_children<'e, 's>(
         top,
         maps: Vec::new(),
     };
+    let vm = b.cx.at_most_one(element, "virtual_machine");
     for child in &element.children {
         match child.name {
             "map" => map::read(b, child, &mut space),
@@ -138,6 +139,9 @@ fn read_children<'e, 's>(
             "irq" => irq::read(b, child, pd),
             "ioport" => ioport::read(b, child, pd),
             "protection_domain" => read(b, child, Some(pd), cspaces),
+            "virtual_machine" if vm.is_some_and(|first| std::ptr::eq(first, child)) => {
+                virtual_machine::read(b, child, pd);
+            }
             // The rest is there once, and what is unknown has been reported.
             _ => {}
         }
@@ -145,9 +149,6 @@ fn read_children<'e, 's>(
     b.spaces.push(space);
     if let Some(child) = b.cx.at_most_one(element, "cspace") {
         cspaces.push((pd, child));
-    }
-    if let Some(child) = b.cx.at_most_one(element, "virtual_machine") {
-        virtual_machine::read(b, child, pd);
     }
 }
 

@@ -88,7 +88,8 @@ mod tests {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let file = root.join("Cargo.toml");
         assert_eq!(find_in_search_path(&file, &[]), Ok(file));
-        let error = find_in_search_path(&root.join("missing"), &[root.clone()]).unwrap_err();
+        let error =
+            find_in_search_path(&root.join("missing"), std::slice::from_ref(&root)).unwrap_err();
         assert!(error.to_string().ends_with("missing`"), "{error}");
     }
 }

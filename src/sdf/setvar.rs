@@ -153,14 +153,18 @@ fn invent(b: &mut Builder<'_>, regions: &[MemoryRegion]) -> BTreeMap<RegionIndex
         .collect();
     taken.sort_unstable();
     let round_up = |address: u64, step: u64| address.checked_next_multiple_of(step);
+    let mut taken = taken.into_iter().peekable();
     let mut next = INVENTED;
     for (region, address) in &mut asked {
         let Some(size) = round_up(regions[region.0].size.max(SMALL_PAGE), LARGE_PAGE) else {
             continue;
         };
-        for (start, length) in &taken {
-            let end = start.saturating_add(*length);
-            if *start < next.saturating_add(size) && next < end {
+        // What lies below stays below: addresses only grow.
+        while let Some((start, length)) =
+            taken.next_if(|(start, _)| *start < next.saturating_add(size))
+        {
+            let end = start.saturating_add(length);
+            if next < end {
                 next = round_up(end, LARGE_PAGE).unwrap_or(next);
             }
         }
