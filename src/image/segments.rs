@@ -307,19 +307,25 @@ fn dynamic_section(layout: &Layout, index: usize, header: &ProgramHeader) -> Res
 }
 
 fn relro(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<Range<u64>, Problem> {
-    let pages = page_down(range(header).start)..page_down(range(header).end);
+    let why = "it is not inside a writable segment";
+    let fault = Problem::Segment {
+        index,
+        kind: "PT_GNU_RELRO",
+        why,
+    };
+    let (start, len) = (header.p_vaddr.get(LE), header.p_memsz.get(LE));
+    // Wrapped around, it would be a page before the image.
+    let Some(end) = start.checked_add(len) else {
+        return Err(fault);
+    };
+    let pages = page_down(start)..page_down(end);
     let inside = layout.loads.iter().any(|load| {
         load.write
             && page_down(load.memory.start) <= pages.start
             && pages.end <= page_up(load.memory.end)
     });
     if !inside && !pages.is_empty() {
-        let why = "it is not inside a writable segment";
-        return Err(Problem::Segment {
-            index,
-            kind: "PT_GNU_RELRO",
-            why,
-        });
+        return Err(fault);
     }
     Ok(pages)
 }

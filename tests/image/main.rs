@@ -1,4 +1,5 @@
 //! The image reader: what it accepts, what it refuses and why, and that the dynamic linker gets on with the rest.
 
 mod accepted;
+mod refused;
 mod support;

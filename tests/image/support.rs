@@ -66,6 +66,16 @@ pub fn compile(source: &str, flags: &[&str]) -> Vec<u8> {
     compile_file(&path, flags)
 }
 
+/// Compiles source text with these flags alone.
+pub fn compile_with(source: &str, flags: &[&str]) -> Vec<u8> {
+    let (path, out) = (fresh("source.c"), fresh("program"));
+    std::fs::write(&path, source).unwrap();
+    let mut command = compiler();
+    command.arg("-o").arg(&out).arg(path).args(flags);
+    finish(command);
+    std::fs::read(out).unwrap()
+}
+
 /// `plain.c` as the compiler builds it by itself.
 pub fn plain() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
