@@ -349,7 +349,9 @@ fn thread_local(layout: &Layout, index: usize, header: &ProgramHeader) -> Result
         let words = format!("aligned to {align}; a PD can align them to 64 bytes at most");
         return Err(Problem::ThreadLocal(words));
     }
-    if filesz > 0 && layout.offset(header.p_vaddr.get(LE), filesz).is_none() {
+    let vaddr = header.p_vaddr.get(LE);
+    // The dynamic linker takes address 0 for none, and then does not add the load address to it.
+    if filesz > 0 && (vaddr == 0 || layout.offset(vaddr, filesz).is_none()) {
         return Err(fault("it is not inside the file's part of a segment"));
     }
     Ok(memsz > 0)

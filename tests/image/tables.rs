@@ -365,8 +365,10 @@ fn thread_local_variables() {
         &[],
     );
     let at = program_header(&bytes, elf::PT_TLS);
-    set64(&mut bytes, at + 16, 1 << 40);
-    assert_eq!(place(problem(&bytes)), "PT_TLS");
+    for vaddr in [0, 1 << 40, u64::MAX] {
+        set64(&mut bytes, at + 16, vaddr);
+        assert_eq!(place(problem(&bytes)), "PT_TLS");
+    }
 }
 
 #[test]
