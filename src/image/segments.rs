@@ -307,19 +307,25 @@ fn dynamic_section(layout: &Layout, index: usize, header: &ProgramHeader) -> Res
 }
 
 fn relro(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<Range<u64>, Problem> {
-    let pages = page_down(range(header).start)..page_down(range(header).end);
+    let why = "it is not inside a writable segment";
+    let fault = Problem::Segment {
+        index,
+        kind: "PT_GNU_RELRO",
+        why,
+    };
+    let (start, len) = (header.p_vaddr.get(LE), header.p_memsz.get(LE));
+    // Wrapped around, it would be a page before the image.
+    let Some(end) = start.checked_add(len) else {
+        return Err(fault);
+    };
+    let pages = page_down(start)..page_down(end);
     let inside = layout.loads.iter().any(|load| {
         load.write
             && page_down(load.memory.start) <= pages.start
             && pages.end <= page_up(load.memory.end)
     });
     if !inside && !pages.is_empty() {
-        let why = "it is not inside a writable segment";
-        return Err(Problem::Segment {
-            index,
-            kind: "PT_GNU_RELRO",
-            why,
-        });
+        return Err(fault);
     }
     Ok(pages)
 }
@@ -343,7 +349,9 @@ fn thread_local(layout: &Layout, index: usize, header: &ProgramHeader) -> Result
         let words = format!("aligned to {align}; a PD can align them to 64 bytes at most");
         return Err(Problem::ThreadLocal(words));
     }
-    if filesz > 0 && layout.offset(header.p_vaddr.get(LE), filesz).is_none() {
+    let vaddr = header.p_vaddr.get(LE);
+    // The dynamic linker takes address 0 for none, and then does not add the load address to it.
+    if filesz > 0 && (vaddr == 0 || layout.offset(vaddr, filesz).is_none()) {
         return Err(fault("it is not inside the file's part of a segment"));
     }
     Ok(memsz > 0)

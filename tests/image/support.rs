@@ -66,6 +66,16 @@ pub fn compile(source: &str, flags: &[&str]) -> Vec<u8> {
     compile_file(&path, flags)
 }
 
+/// Compiles source text with these flags alone.
+pub fn compile_with(source: &str, flags: &[&str]) -> Vec<u8> {
+    let (path, out) = (fresh("source.c"), fresh("program"));
+    std::fs::write(&path, source).unwrap();
+    let mut command = compiler();
+    command.arg("-o").arg(&out).arg(path).args(flags);
+    finish(command);
+    std::fs::read(out).unwrap()
+}
+
 /// `plain.c` as the compiler builds it by itself.
 pub fn plain() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
@@ -258,3 +268,38 @@ pub fn with_entry(bytes: &[u8], old: elf::DynamicTag, new: elf::DynamicTag, valu
     set64(&mut bytes, place + 8, value);
     bytes
 }
+
+/// `plain.c` with one value of the dynamic section changed.
+#[track_caller]
+pub fn value(tag: elf::DynamicTag, value: u64) -> Problem {
+    problem(&with_value(plain(), tag, value))
+}
+
+/// Why `plain.c` is refused after an edit.
+#[track_caller]
+pub fn edited(edit: impl FnOnce(&mut Vec<u8>)) -> Problem {
+    let mut bytes = plain().to_vec();
+    edit(&mut bytes);
+    assert_ne!(bytes, plain(), "the edit changes nothing");
+    problem(&bytes)
+}
+
+/// The program header, entry or table that a refusal is about.
+#[track_caller]
+pub fn place(problem: Problem) -> &'static str {
+    match problem {
+        Problem::Segment { kind: place, .. }
+        | Problem::Dynamic { tag: place, .. }
+        | Problem::Table { table: place, .. } => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asserts that a problem matches a pattern.
+macro_rules! refused {
+    ($problem:expr, $pattern:pat $(if $guard:expr)?) => {
+        let problem = $problem;
+        assert!(matches!(&problem, $pattern $(if $guard)?), "{problem:?}");
+    };
+}
+pub(crate) use refused;
