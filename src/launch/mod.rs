@@ -93,8 +93,15 @@ impl LaunchError {
         };
         match errno {
             Some(
-                Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSPC
-                | Errno::EUSERS | Errno::EMFILE | Errno::ENFILE,
+                Errno::EPERM
+                | Errno::EACCES
+                | Errno::ENOSYS
+                | Errno::EINVAL
+                | Errno::EOPNOTSUPP
+                | Errno::ENOSPC
+                | Errno::EUSERS
+                | Errno::EMFILE
+                | Errno::ENFILE,
             ) => Exit::Host,
             _ => Exit::Internal,
         }

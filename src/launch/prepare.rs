@@ -87,13 +87,15 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
             .map_err(for_each_pd("channel memory")(&pd.name))?;
         resources.channels.push(channel);
         let doorbell = pipe().map_err(for_each_pd("doorbell")(&pd.name))?;
-        set_nonblocking(&doorbell.write).map_err(io::Error::from).map_err(for_each_pd("doorbell")(&pd.name))?;
+        set_nonblocking(&doorbell.write)
+            .map_err(io::Error::from)
+            .map_err(for_each_pd("doorbell")(&pd.name))?;
         resources.doorbells.push(doorbell);
         let console = pipe().map_err(for_each_pd("console")(&pd.name))?;
         set_nonblocking(&console.read).map_err(io::Error::from).map_err(for_each_pd("console")(&pd.name))?;
         resources.consoles.push(console);
-        let image = memfd::constant(&image.name, &image.bytes)
-            .map_err(for_each_pd("image copy")(&pd.name))?;
+        let image =
+            memfd::constant(&image.name, &image.bytes).map_err(for_each_pd("image copy")(&pd.name))?;
         resources.images.push(image);
     }
     Ok(resources)

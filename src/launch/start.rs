@@ -115,17 +115,14 @@ fn spawn<S: Seam>(
     set_nonblocking(&status.read).map_err(at(Step::Clone))?;
     let handoff = handoff(launch, resources, pd, status.write.as_raw_fd(), go.read.as_raw_fd());
     let text = serde_json::to_vec(&handoff).map_err(|_| Failure::new(Step::Clone, Errno::EINVAL))?;
-    let handoff_file = memfd::constant("handoff", &text)
-        .map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
+    let handoff_file =
+        memfd::constant("handoff", &text).map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
 
     let mut keep = handoff.descriptors_needed();
     keep.push(handoff_file.as_raw_fd());
-    let arguments = [
-        format!("{ARGV0_PREFIX}{}", pd.name),
-        handoff_file.as_raw_fd().to_string(),
-        seam.argument(),
-    ]
-    .map(|argument| CString::new(argument).unwrap_or_default());
+    let arguments =
+        [format!("{ARGV0_PREFIX}{}", pd.name), handoff_file.as_raw_fd().to_string(), seam.argument()]
+            .map(|argument| CString::new(argument).unwrap_or_default());
     let arguments: Vec<&std::ffi::CStr> = arguments.iter().map(CString::as_c_str).collect();
     let exec = ExecPlan {
         program: program.as_fd(),
@@ -174,11 +171,7 @@ fn handoff(launch: &Launch, resources: &Resources, pd: &PdPlan, status: RawFd, g
     };
     Handoff {
         name: pd.name.clone(),
-        maps: pd
-            .maps
-            .iter()
-            .filter_map(|map| Some((map.clone(), resources.region_fd(map)?)))
-            .collect(),
+        maps: pd.maps.iter().filter_map(|map| Some((map.clone(), resources.region_fd(map)?))).collect(),
         guards: pd.guards.clone(),
         channel_memory: (resources.channels[pd.index.0].read_write.as_raw_fd(), pd.channel_pages),
         ends: pd
@@ -265,9 +258,7 @@ fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Re
     use trace::Event;
     let (Event::Signal(pid, _) | Event::Stopped(pid) | Event::Exited(pid, _) | Event::Killed(pid, _)) = event;
     let Some(index) = starting.iter().position(|pd| pd.child.pid == pid) else { return Ok(()) };
-    let fail = |failure| {
-        Err(LaunchError::Pd { pd: launch.plan.pds[index].name.clone(), failure })
-    };
+    let fail = |failure| Err(LaunchError::Pd { pd: launch.plan.pds[index].name.clone(), failure });
     let pd = &mut starting[index];
     match event {
         Event::Signal(..) if is_ready(pid) => match read_report(&pd.status) {
@@ -277,7 +268,7 @@ fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Re
         },
         Event::Signal(_, signal) => {
             let info = trace::signal_info(pid).ok();
-            if !info.is_some_and(|info| info.code > 0) {
+            if info.is_none_or(|info| info.code <= 0) {
                 // Sent by somebody, not caused by the PD: it has no meaning here.
                 let _ = trace::resume(pid);
                 return Ok(());

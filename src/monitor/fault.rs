@@ -107,13 +107,7 @@ pub fn of_end(pd: PdIndex, signal: Option<i32>) -> Fault {
         Some(_) => "ended from outside",
         None => "its process exited",
     };
-    Fault {
-        pd,
-        kind: Kind::Ended { signal },
-        registers: None,
-        place: String::new(),
-        reason: reason.into(),
-    }
+    Fault { pd, kind: Kind::Ended { signal }, registers: None, place: String::new(), reason: reason.into() }
 }
 
 fn kind(maps: &[Mapping], info: SignalInfo, registers: &Registers) -> Kind {
@@ -134,9 +128,8 @@ fn kind(maps: &[Mapping], info: SignalInfo, registers: &Registers) -> Kind {
         libc::SIGTRAP => Kind::Breakpoint,
         libc::SIGSEGV | libc::SIGBUS if info.code != SI_KERNEL => {
             let address = info.address;
-            let readable = maps
-                .iter()
-                .any(|map| (map.start..map.end).contains(&address) && map.rights.starts_with('r'));
+            let readable =
+                maps.iter().any(|map| (map.start..map.end).contains(&address) && map.rights.starts_with('r'));
             let access = if address == registers.rip {
                 Access::Execute
             } else if readable {
@@ -196,7 +189,8 @@ impl Code<'_> {
 const STACK_WORDS: usize = 512;
 
 fn place(code: &Code, pid: Pid, registers: &Registers) -> String {
-    let mut text = code.name(registers.rip).unwrap_or_else(|| format!("{:#x}, where no code is", registers.rip));
+    let mut text =
+        code.name(registers.rip).unwrap_or_else(|| format!("{:#x}, where no code is", registers.rip));
     if !code.in_image(registers.rip) {
         // Frames of libraries need no frame pointer, so this takes the first word on the stack that points behind a
         // call in the image. The stack is the PD's: a hostile one can only mislead whoever reads about itself.
@@ -237,7 +231,9 @@ fn memory_reason(plan: &Plan, pd: &PdPlan, layout: Layout, address: u64, access:
     if let Some(map) = pd.maps.iter().find(|map| (map.end()..map.end() + PAGE).contains(&address)) {
         return format!("{:#x} bytes behind the end of region `{}`", address - map.end(), map.name);
     }
-    if let Some(map) = pd.maps.iter().find(|map| (map.vaddr.saturating_sub(PAGE)..map.vaddr).contains(&address)) {
+    if let Some(map) =
+        pd.maps.iter().find(|map| (map.vaddr.saturating_sub(PAGE)..map.vaddr).contains(&address))
+    {
         return format!("{:#x} bytes before region `{}`", map.vaddr - address, map.name);
     }
     if address < 0x1000 {

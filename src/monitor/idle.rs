@@ -24,9 +24,9 @@ impl Watch {
     }
 
     fn asleep_at_doorbell(&self) -> Option<Asleep> {
-        self.0.look().filter(|asleep| {
-            asleep.syscall == libc::SYS_read as u64 && asleep.argument == DOORBELL_FD as u64
-        })
+        self.0
+            .look()
+            .filter(|asleep| asleep.syscall == libc::SYS_read as u64 && asleep.argument == DOORBELL_FD as u64)
     }
 }
 

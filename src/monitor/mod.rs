@@ -285,6 +285,8 @@ fn timeout(pause: Option<Duration>) -> EpollTimeout {
     match pause {
         None => EpollTimeout::NONE,
         // Rounded up, so that a wait never ends just before what it waits for.
-        Some(pause) => EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX),
+        Some(pause) => {
+            EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
+        }
     }
 }

@@ -13,8 +13,8 @@ use landlock::{
 use nix::errno::Errno;
 
 use super::step::{Failure, Step};
-use crate::sys::{descriptor, memory};
 use crate::sys::procfs::parse_maps;
+use crate::sys::{descriptor, memory};
 
 /// Denies every file, network and scope right the kernel can deny, but for reading the image.
 pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure>
     let status = ruleset(abi)
         .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile)))
         // no_new_privs is on since the step before.
-        .and_then(|ruleset| ruleset.set_no_new_privs(false).restrict_self())
+        .and_then(|ruleset| ruleset.no_new_privs(false).restrict_self())
         .map_err(|error| fail(error.to_string()))?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),
@@ -34,7 +34,8 @@ pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure>
 /// A ruleset that denies all of it; made while that is still possible, applied later.
 pub(super) fn landlock_nothing(abi: i32) -> Result<OwnedFd, Failure> {
     let ruleset = ruleset(abi).map_err(|error| failure(Step::Landlock, error.to_string()))?;
-    Option::<OwnedFd>::from(ruleset).ok_or_else(|| failure(Step::Landlock, "the kernel has no Landlock".into()))
+    Option::<OwnedFd>::from(ruleset)
+        .ok_or_else(|| failure(Step::Landlock, "the kernel has no Landlock".into()))
 }
 
 fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {

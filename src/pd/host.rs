@@ -64,8 +64,8 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
 
     step(Step::Handoff)?;
     // The kernel's list of this process's mappings, for sealing them when there is no procfs any more.
-    let own_maps = File::open("/proc/self/maps")
-        .map_err(|error| Failure::new(Step::Handoff, errno_of(&error)))?;
+    let own_maps =
+        File::open("/proc/self/maps").map_err(|error| Failure::new(Step::Handoff, errno_of(&error)))?;
 
     step(Step::ParentDeath)?;
     privilege::reset_signals().map_err(at(Step::ParentDeath))?;

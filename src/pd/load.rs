@@ -39,7 +39,8 @@ pub(super) fn image(path: &Path) -> Result<Image, Failure> {
     let fail = |detail: String| Failure { step: Step::Image, errno: 0, detail };
     // SAFETY: the launcher has refused IFUNC and taken the initialisers out, so no instruction of the image runs here.
     let loaded = unsafe { library::load(path) }.map_err(|error| fail(error.to_string()))?;
-    let base = loaded.base().ok_or_else(|| fail("the dynamic linker does not say where it put the image".into()))?;
+    let base =
+        loaded.base().ok_or_else(|| fail("the dynamic linker does not say where it put the image".into()))?;
     Ok(Image { base })
 }
 
@@ -74,12 +75,7 @@ pub(super) fn fill_handoff(
         count => abi::Functions { address: at(array.vaddr), count },
     };
     let mask = |right: u64| -> u64 {
-        channels
-            .ends
-            .iter()
-            .filter(|end| u64::from(end.rights) & right != 0)
-            .map(|end| 1 << end.id)
-            .sum()
+        channels.ends.iter().filter(|end| u64::from(end.rights) & right != 0).map(|end| 1 << end.id).sum()
     };
     let mut name = [0; abi::MK_NAME_LENGTH as usize];
     let length = handoff.name.len().min(name.len() - 1);

@@ -25,9 +25,7 @@ pub(super) fn channels(handoff: &Handoff) -> Result<Channels, Errno> {
     // Per peer, the address of each of its mapped pages, in the order of `pages`.
     let mut peers: Vec<Vec<u64>> = Vec::with_capacity(handoff.peers.len());
     for peer in &handoff.peers {
-        let map = |number: &u64| {
-            map_shared(PAGE as u64, ProtFlags::PROT_READ, peer.fd, page(*number))
-        };
+        let map = |number: &u64| map_shared(PAGE as u64, ProtFlags::PROT_READ, peer.fd, page(*number));
         peers.push(peer.pages.iter().map(map).collect::<Result<_, _>>()?);
     }
     let mapped = |peer: Option<usize>, number: u64| match peer {
@@ -58,13 +56,7 @@ pub(super) fn channels(handoff: &Handoff) -> Result<Channels, Errno> {
 pub(super) fn regions(handoff: &Handoff) -> Result<(), Failure> {
     for (map, fd) in &handoff.maps {
         map_shared_at(map.vaddr, map.size, rights(map.perms), *fd, 0).map_err(|errno| Failure {
-            detail: format!(
-                "region `{}` at {:#x}..{:#x}: {}",
-                map.name,
-                map.vaddr,
-                map.end(),
-                why(errno)
-            ),
+            detail: format!("region `{}` at {:#x}..{:#x}: {}", map.name, map.vaddr, map.end(), why(errno)),
             ..Failure::new(Step::Regions, errno)
         })?;
     }
@@ -79,7 +71,9 @@ pub(super) fn regions(handoff: &Handoff) -> Result<(), Failure> {
 
 fn why(errno: Errno) -> &'static str {
     match errno {
-        Errno::EEXIST => "the address is taken; programs and libraries lie there on Linux: choose a lower one",
+        Errno::EEXIST => {
+            "the address is taken; programs and libraries lie there on Linux: choose a lower one"
+        }
         Errno::EPERM => "the address is below vm.mmap_min_addr: choose a higher one",
         Errno::ENOMEM => "beyond user memory, or more than this host can map",
         _ => "the kernel refuses the mapping",

@@ -23,9 +23,8 @@ const NONE: Option<&str> = None;
 
 /// Returns the image's path in the new root. The file system allows execution, since dlopen maps the image executable from it.
 pub(super) fn make(handoff: &Handoff) -> Result<PathBuf, Failure> {
-    let kernel = |what: &'static str| {
-        move |errno| Failure { detail: what.into(), ..Failure::new(Step::Root, errno) }
-    };
+    let kernel =
+        |what: &'static str| move |errno| Failure { detail: what.into(), ..Failure::new(Step::Root, errno) };
     let file_error = |what: &'static str| {
         move |error: io::Error| Failure { detail: what.into(), ..Failure::new(Step::Root, errno_of(&error)) }
     };

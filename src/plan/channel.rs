@@ -95,10 +95,8 @@ pub(super) fn plan(system: &System) -> Vec<PdChannels> {
         list.sort();
         list.dedup();
     }
-    let mut pds: Vec<PdChannels> = ids
-        .iter()
-        .map(|ids| PdChannels { ends: Vec::new(), pages: 1 + ids.len() as u64 })
-        .collect();
+    let mut pds: Vec<PdChannels> =
+        ids.iter().map(|ids| PdChannels { ends: Vec::new(), pages: 1 + ids.len() as u64 }).collect();
     for channel in &system.channels {
         let [a, b] = &channel.ends;
         for (end, other) in [(a, b), (b, a)] {

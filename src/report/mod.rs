@@ -18,7 +18,12 @@ pub fn waiting(plan: &Plan, outcome: &Outcome) -> Vec<String> {
     let name = |pd: PdIndex| &plan.pd(pd).name;
     let next = |pd: PdIndex| outcome.waiting.iter().find(|waiting| waiting.caller == pd);
     let chain = |first: &Waiting| {
-        let mut text = format!("PD `{}` waits in a call on channel {} for `{}`", name(first.caller), first.id, name(first.callee));
+        let mut text = format!(
+            "PD `{}` waits in a call on channel {} for `{}`",
+            name(first.caller),
+            first.id,
+            name(first.callee)
+        );
         let mut last = first.callee;
         let mut seen = vec![first.caller];
         while let Some(waiting) = next(last) {

@@ -61,9 +61,8 @@ pub fn clone_and_exec(namespaces: u64, plan: &ExecPlan) -> Result<Child, Errno> 
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has its own copy of this stack, so both sides return here as from fork(2); the child makes
     // only system calls until it ends or execs.
-    let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>())
-    })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
         let Err((step, errno)) = plan.run(&argv);
         let bytes = encode_failure(step, errno);

@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-compile_error!("mk-sandbox runs on Linux on x86-64 only: its filters and register layouts are for that machine");
+compile_error!(
+    "mk-sandbox runs on Linux on x86-64 only: its filters and register layouts are for that machine"
+);
 
 pub mod abi;
 pub mod clone;

@@ -54,7 +54,8 @@ pub fn drop_capabilities() -> Result<(), Errno> {
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         caps::clear(None, set).map_err(failed)?;
     }
-    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted, CapSet::Bounding, CapSet::Ambient] {
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted, CapSet::Bounding, CapSet::Ambient]
+    {
         if !caps::read(None, set).map_err(failed)?.is_empty() {
             return Err(Errno::EPERM);
         }

@@ -54,7 +54,10 @@ pub fn read_words(pid: Pid, address: u64, count: usize) -> Vec<u64> {
     let read = File::open(format!("/proc/{pid}/mem"))
         .and_then(|memory| memory.read_at(&mut bytes, address))
         .unwrap_or(0);
-    bytes[..read].chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default())).collect()
+    bytes[..read]
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()))
+        .collect()
 }
 
 /// The files that tell whether a process sleeps in a system call, kept open so that looking is cheap.

@@ -16,8 +16,6 @@ pub fn install(program: &[Instruction]) -> Result<(), Errno> {
     let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: on a little-endian machine a u64 laid out as above has the bytes and the alignment of sock_filter; the kernel copies
     // the program and does not write it.
-    check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
-    })
-    .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) })
+        .map(drop)
 }

@@ -46,8 +46,7 @@ pub fn signal_info(pid: Pid) -> Result<SignalInfo, Errno> {
     let info = ptrace::getsiginfo(pid)?;
     let fault = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     // SAFETY: for these signals the union holds an address first (sigaction(2)); the kernel filled it in.
-    let address =
-        if fault.contains(&info.si_signo) { unsafe { info.si_addr() as u64 } } else { 0 };
+    let address = if fault.contains(&info.si_signo) { unsafe { info.si_addr() as u64 } } else { 0 };
     let syscall = (info.si_signo == libc::SIGSYS && info.si_code > 0).then(|| {
         /// The head of siginfo_t, then `_sigsys` (include/uapi/asm-generic/siginfo.h, 64-bit).
         #[repr(C)]
@@ -82,14 +81,15 @@ pub fn next_event() -> Result<Option<Event>, Errno> {
     let mut status = 0;
     loop {
         // SAFETY: waitpid(2) stores one int. The raw call, since nix has no name for some signals.
-        let pid = match super::check(
-            unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) } as _,
-        ) {
-            Ok(0) | Err(Errno::ECHILD) => return Ok(None),
-            Ok(pid) => Pid::from_raw(pid as i32),
-            Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno),
-        };
+        let pid =
+            match super::check(
+                unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) } as _
+            ) {
+                Ok(0) | Err(Errno::ECHILD) => return Ok(None),
+                Ok(pid) => Pid::from_raw(pid as i32),
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            };
         return Ok(Some(if libc::WIFEXITED(status) {
             Event::Exited(pid, libc::WEXITSTATUS(status))
         } else if libc::WIFSIGNALED(status) {
