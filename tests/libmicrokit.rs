@@ -263,6 +263,14 @@ const STRESS: [(&str, &str); 3] = [
 ];
 
 #[test]
+fn messages_at_the_moment_of_falling_asleep() {
+    for strategy in STRATEGIES {
+        assert_eq!(run("edge", strategy, &["20000"]), "");
+        assert_eq!(run("call_edge", strategy, &["20000"]), "");
+    }
+}
+
+#[test]
 fn a_million_notifications_at_odd_moments() {
     for (strategy, messages) in STRESS {
         assert_eq!(run("notifications", strategy, &[messages]), "");

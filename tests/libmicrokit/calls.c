@@ -38,6 +38,11 @@ static void registers_init(void)
             CHECK(microkit_mr_get((seL4_Uint8)i) == (i < seL4_MsgMaxLength - count ? word_of(~count, i) : own));
         }
     }
+    /* The server's last replies claim 127 registers. */
+    for (int i = 0; i < 2; i++) {
+        microkit_msginfo reply = microkit_ppcall(3, microkit_msginfo_new(0, 0));
+        CHECK(microkit_msginfo_get_count(reply) == seL4_MsgMaxLength);
+    }
     passed();
 }
 
@@ -45,6 +50,12 @@ static microkit_msginfo registers_serve(microkit_channel ch, microkit_msginfo in
 {
     static uint64_t round;
     CHECK(ch == 40);
+    /* Nothing was written behind the end's own words. */
+    CHECK(*(const uint64_t *)(said_on(40) + 1) == 0);
+    if (round > seL4_MsgMaxLength) {
+        microkit_mr_set(seL4_MsgMaxLength, 0xdead);
+        return microkit_msginfo_new(0, 127);
+    }
     CHECK(microkit_msginfo_get_count(info) == round);
     CHECK(microkit_msginfo_get_label(info) == LABEL_MOST - round);
     CHECK(seL4_MessageInfo_get_extraCaps(info) == 0);
@@ -248,6 +259,11 @@ static void slots_init(void)
     passed();
 }
 
+static void slots_hear(microkit_channel ch)
+{
+    CHECK(ch == 0);
+}
+
 static microkit_msginfo slots_serve(microkit_channel ch, microkit_msginfo info)
 {
     CHECK(ch == 0);
@@ -259,7 +275,7 @@ static int slots(const char *argument)
 {
     (void)argument;
     int caller = add_pd("caller", 1, (struct entry_points){.init = slots_init, .notified = hears_nothing});
-    int server = add_pd("server", 2, (struct entry_points){nothing_to_do, hears_nothing, slots_serve, 0});
+    int server = add_pd("server", 2, (struct entry_points){nothing_to_do, slots_hear, slots_serve, 0});
     add_channel(caller, 1, CALL | NOTIFY, server, 0, 0);
     return run_system(1 << caller, 0);
 }

@@ -12,6 +12,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static struct {
     bool ended;
 } pds[MAX_PDS];
 static int pd_count;
+static bool is_spread;
 static struct side channels[2048][2];
 static int channel_count;
 
@@ -86,6 +88,26 @@ void add_channel(int pd_a, uint32_t id_a, uint32_t rights_a, int pd_b, uint32_t 
 void adjust(int pd, void (*change)(struct mk_handoff *))
 {
     pds[pd].change = change;
+}
+
+void spread(void)
+{
+    is_spread = true;
+}
+
+/* The `index`th of the CPUs this process may use, counted round and round. */
+static void pin(int index)
+{
+    cpu_set_t all, one;
+    or_die(sched_getaffinity(0, sizeof(all), &all) == 0, "sched_getaffinity");
+    index %= CPU_COUNT(&all);
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &all) || index-- > 0) {
+        cpu++;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    or_die(sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity");
 }
 
 void must_die(int pd, int signal)
@@ -194,6 +216,9 @@ static void seal(void)
 static void become(int pd)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (is_spread) {
+        pin(pd);
+    }
     fill_handoff(pd);
     or_die(mprotect(board, PAGE, PROT_READ | PROT_WRITE) == 0, "mprotect");
     seal();

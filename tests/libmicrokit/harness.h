@@ -36,6 +36,8 @@ int add_pd(const char *name, uint32_t priority, struct entry_points entry_points
 void add_channel(int pd_a, uint32_t id_a, uint32_t rights_a, int pd_b, uint32_t id_b, uint32_t rights_b);
 /* This judge must end by this signal. */
 void must_die(int pd, int signal);
+/* Runs the PDs on CPUs of their own as far as there are any, instead of where the scheduler finds it convenient. */
+void spread(void);
 /* Changes the handoff of a PD before it starts. */
 void adjust(int pd, void (*change)(struct mk_handoff *));
 

@@ -10,6 +10,7 @@
  *   client 3 --> 22 hostile    the client calls: each answer may be wrong, but comes within the message's bounds
  *   server 12 <-> 21 hostile   the hostile one may call and notify
  *   server 13 <-> 23 hostile   no rights at all: nothing written there may ever be heard
+ *   server 14 --> 24 hostile   only the server notifies: as before
  */
 #include "harness.h"
 
@@ -117,6 +118,7 @@ static int hostile(const char *argument)
     add_channel(client, 2, NOTIFY, hostile_pd, 20, NOTIFY);
     add_channel(hostile_pd, 21, NOTIFY | CALL, server, 12, NOTIFY);
     add_channel(hostile_pd, 23, 0, server, 13, 0);
+    add_channel(hostile_pd, 24, 0, server, 14, NOTIFY);
     return run_system(1 << client, 0);
 }
 

@@ -72,6 +72,70 @@ static int notifications(const char *argument)
     return run_system(1 << receiver, 0);
 }
 
+/*
+ * Each message is sent about when its receiver falls asleep after the one before: a step more or less after it was last
+ * seen awake. This is the moment at which a wake-up could be lost.
+ */
+static void step_more_or_less(void)
+{
+    uint64_t turns = random_word(&random_state) % 128;
+    for (volatile uint64_t i = 0; i < turns; i = i + 1) {
+    }
+}
+
+static void edge_init(void)
+{
+    for (uint64_t i = 1; i <= messages; i++) {
+        wait_until(&board[0], i - 1);
+        step_more_or_less();
+        microkit_notify(1);
+    }
+}
+
+static void edge_hear(microkit_channel ch)
+{
+    CHECK(ch == 5);
+    if (atomic_fetch_add(&board[0], 1) + 1 == messages) {
+        passed();
+    }
+}
+
+static int edge(const char *argument)
+{
+    messages = argument ? strtoull(argument, 0, 10) : 1000;
+    int sender = add_pd("sender", 1, (struct entry_points){.init = edge_init, .notified = hears_nothing});
+    int receiver = add_pd("receiver", 1, (struct entry_points){.init = nothing_to_do, .notified = edge_hear});
+    add_channel(sender, 1, NOTIFY, receiver, 5, 0);
+    spread();
+    return run_system(1 << receiver, 0);
+}
+
+static void call_edge_init(void)
+{
+    for (uint64_t i = 1; i <= messages; i++) {
+        step_more_or_less();
+        CHECK(microkit_msginfo_get_label(microkit_ppcall(1, microkit_msginfo_new(i, 0))) == i);
+    }
+    passed();
+}
+
+static microkit_msginfo call_edge_serve(microkit_channel ch, microkit_msginfo info)
+{
+    CHECK(ch == 5);
+    step_more_or_less();
+    return info;
+}
+
+static int call_edge(const char *argument)
+{
+    messages = argument ? strtoull(argument, 0, 10) : 1000;
+    int caller = add_pd("caller", 1, (struct entry_points){.init = call_edge_init, .notified = hears_nothing});
+    int server = add_pd("server", 2, (struct entry_points){nothing_to_do, hears_nothing, call_edge_serve, 0});
+    add_channel(caller, 1, CALL, server, 5, 0);
+    spread();
+    return run_system(1 << caller, 0);
+}
+
 /* Two callers; a server that answers each with a word of the question, and notifies it before. */
 static void caller_init(void)
 {
@@ -176,4 +240,6 @@ static int estimate(const char *argument)
     return 0;
 }
 
-const struct test wait_tests[] = {{"notifications", notifications}, {"calls", calls}, {"estimate", estimate}, {0, 0}};
+const struct test wait_tests[] = {{"notifications", notifications}, {"edge", edge},
+                                  {"call_edge", call_edge},         {"calls", calls},
+                                  {"estimate", estimate},           {0, 0}};
