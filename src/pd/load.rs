@@ -105,9 +105,12 @@ pub(super) fn fill_handoff(
         passive: 0,
         wait: abi::MK_WAIT_AUTO as u32,
         spin_cycles: handoff.spin_cycles,
-        reserved: 0,
+        schedule: abi::MK_SCHEDULE_LINUX as u32,
         end_count: end_count as u32,
         ends,
+        supervisor: 0,
+        children: 0,
+        cspace: [0; 2],
     };
     // SAFETY: `page` was mapped for this, is large enough and page-aligned; read-only is all that is needed from here on.
     unsafe {

@@ -53,9 +53,12 @@ pub struct Handoff {
     pub passive: u32,
     pub wait: u32,
     pub spin_cycles: u64,
-    pub reserved: u32,
+    pub schedule: u32,
     pub end_count: u32,
     pub ends: [End; MK_MAX_ENDS as usize],
+    pub supervisor: u64,
+    pub children: u64,
+    pub cspace: [u64; 2],
 }
 
 const _: () = {
@@ -71,4 +74,5 @@ const _: () = {
     assert!(offset_of!(Handoff, spin_cycles) as u64 == MK_HANDOFF_OFF_SPIN_CYCLES);
     assert!(offset_of!(Handoff, end_count) as u64 == MK_HANDOFF_OFF_END_COUNT);
     assert!(offset_of!(Handoff, ends) as u64 == MK_HANDOFF_OFF_ENDS);
+    assert!(offset_of!(Handoff, supervisor) as u64 == MK_HANDOFF_OFF_SUPERVISOR);
 };
