@@ -165,7 +165,7 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
             here,
             format!("the attribute {} is given twice", quoted(name)),
         ),
-        Error::InvalidAttributeValue(_) => {
+        Error::InvalidAttributeValue(_) | Error::InvalidChar(b'"' | b'\'', b'<', _) => {
             Diagnostic::error(here, "a value holds a `<`".to_owned())
                 .with_help("close the quote before it, or write `&lt;`")
         }

@@ -5,6 +5,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::context::quoted;
+use super::system::ProgramImage;
+use crate::diagnostic::Diagnostic;
+
 /// A file that is in none of the places it was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotFound {
@@ -38,6 +42,24 @@ pub fn find_in_search_path(path: &Path, search_path: &[PathBuf]) -> Result<PathB
                 search_path.to_vec()
             },
         })
+}
+
+/// [`find_in_search_path`] for a program image.
+///
+/// # Errors
+/// The image is not found: an error at the place in the system file that names it.
+pub fn find_image(image: &ProgramImage, search_path: &[PathBuf]) -> Result<PathBuf, Diagnostic> {
+    find_in_search_path(&image.path, search_path).map_err(|error| {
+        let name = quoted(&image.path.to_string_lossy());
+        let error_there =
+            Diagnostic::error(image.span.clone(), format!("there is no image {name}"));
+        match error.places() {
+            Some(places) => {
+                error_there.with_help(format!("it is looked for in {places}; see --search-path"))
+            }
+            None => error_there,
+        }
+    })
 }
 
 /// Whatever can be opened and read: an image may also come through a pipe or a device.

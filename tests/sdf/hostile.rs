@@ -119,11 +119,11 @@ fn many_namespaces() {
 #[test]
 fn many_errors_are_counted() {
     let mut text = String::from("<system>\n");
-    for number in 0..20_000 {
+    for number in 0..5_000 {
         writeln!(text, "<memory_region name='region{number}' size='0x1000'/>").expect("a String");
     }
     text += "<protection_domain name='a'><program_image path='a'/>\n";
-    for number in 0..20_000 {
+    for number in 0..5_000 {
         writeln!(text, "<map mr='rejion{number}' vaddr='0x1000'/>").expect("a String");
         writeln!(text, "<irq irq='1' id='1'/>").expect("a String");
     }
@@ -135,16 +135,16 @@ fn many_errors_are_counted() {
     assert!(findings.len() <= 202, "{}", findings.len());
     let messages: Vec<&str> = findings.iter().map(|finding| &*finding.message).collect();
     assert!(
-        messages.contains(&"and 59898 more errors"),
+        messages.contains(&"and 14898 more errors"),
         "{:?}",
         messages.last()
     );
     assert!(
-        messages.contains(&"and 19900 more warnings"),
+        messages.contains(&"and 4900 more warnings"),
         "{:?}",
         messages.last()
     );
-    assert_eq!(source.position(findings[0].span.start), (20_003, 6));
+    assert_eq!(source.position(findings[0].span.start), (5_003, 6));
 }
 
 #[test]
@@ -282,13 +282,20 @@ fn mutations_of_valid_files_never_panic() {
         })
         .collect();
     files.sort();
+    let is_valid = |path: &PathBuf| path.to_string_lossy().contains("/valid_");
+    let valid = files.iter().position(is_valid).expect("valid fixtures");
+    let valid = valid..valid + files.iter().filter(|path| is_valid(path)).count();
     let texts: Vec<String> = files
         .iter()
         .map(|path| fs::read_to_string(path).expect("text"))
         .collect();
     let (mut accepted, mut refused) = (0, 0);
     for round in 0..6000 {
-        let mut text = texts[random.below(texts.len())].clone();
+        let start = match random.below(3) {
+            0 => random.below(texts.len()),
+            _ => valid.start + random.below(valid.len()),
+        };
+        let mut text = texts[start].clone();
         for _ in 0..=random.below(4) {
             mutate(&mut random, &mut text, &texts);
         }

@@ -411,6 +411,28 @@ fn entities_in_names_are_replaced() {
     assert_eq!(system.regions[0].name, "a&b");
 }
 
+#[test]
+fn images_are_looked_for_in_the_search_path() {
+    let mut system = system("valid_client_server");
+    let image = &mut system.pds[0].image;
+    let error = sdf::find_image(image, &[fixtures(), PathBuf::new()]).unwrap_err();
+    assert_eq!(
+        (&*error.message, &error.span),
+        ("there is no image `server.elf`", &image.span)
+    );
+    let help = error.help.expect("it says where");
+    assert_eq!(
+        help,
+        format!(
+            "it is looked for in {}, .; see --search-path",
+            fixtures().display()
+        )
+    );
+    image.path = PathBuf::from("valid_client_server.system");
+    let found = sdf::find_image(image, &["/".into(), fixtures()]).expect("it is there");
+    assert_eq!(found, fixtures().join("valid_client_server.system"));
+}
+
 /// A file with these bytes, which is removed with the value.
 struct TemporaryFile(PathBuf);
 
