@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use mk_sandbox::diagnostic::{Diagnostic, Source, render};
 use mk_sandbox::sdf::{self, Arch, Options};
 
+#[path = "sdf/files.rs"]
+mod files;
 #[path = "sdf/hostile.rs"]
 mod hostile;
 #[path = "sdf/values.rs"]
