@@ -80,8 +80,9 @@ pub struct Source {
 /// Some editors begin a file with it; it is no part of the first line for people.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Bytes of one line that are shown at most: generated files can consist of a single line.
-const MAX_EXCERPT: usize = 240;
+/// Bytes of a line up to which it is shown, cut to the width of a terminal; generated files can
+/// consist of a single line.
+const MAX_EXCERPT: usize = 4096;
 
 /// A line of the source, without its end.
 struct Line<'a> {

@@ -16,6 +16,13 @@ use std::path::{Path, PathBuf};
 use mk_sandbox::diagnostic::{Diagnostic, Source, render};
 use mk_sandbox::sdf::{self, Arch, Options};
 
+#[path = "sdf/files.rs"]
+mod files;
+#[path = "sdf/hostile.rs"]
+mod hostile;
+#[path = "sdf/values.rs"]
+mod values;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sdf")
 }

@@ -122,7 +122,7 @@ impl<'s> Context<'s> {
     pub(super) fn nearest<'c>(
         &self,
         word: &str,
-        candidates: impl IntoIterator<Item = &'c str>,
+        candidates: impl IntoIterator<Item = &'c str> + Clone,
     ) -> Option<&'c str> {
         if self.is_full() {
             None
@@ -447,7 +447,7 @@ pub(super) fn quoted(word: &str) -> String {
 
 /// `` `a`, `b` and `c` ``
 pub(super) fn list(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => quoted.join(""),

@@ -5,6 +5,7 @@
 
 use roxmltree::{Error, Node, ParsingOptions};
 
+use super::context::quoted;
 use super::prescan::{self, Tags};
 use super::system::Span;
 use crate::diagnostic::{Diagnostic, Source};
@@ -154,12 +155,17 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
     match error {
         Error::UnexpectedCloseTag(open, close, _) => Diagnostic::error(
             here,
-            format!("`</{close}>` closes nothing here: the innermost open element is `{open}`"),
+            format!(
+                "{} is closed here, but {} is open",
+                quoted(close),
+                quoted(open)
+            ),
         ),
-        Error::DuplicatedAttribute(name, _) => {
-            Diagnostic::error(here, format!("the attribute `{name}` is given twice"))
-        }
-        Error::InvalidAttributeValue(_) => {
+        Error::DuplicatedAttribute(name, _) => Diagnostic::error(
+            here,
+            format!("the attribute {} is given twice", quoted(name)),
+        ),
+        Error::InvalidAttributeValue(_) | Error::InvalidChar(b'"' | b'\'', b'<', _) => {
             Diagnostic::error(here, "a value holds a `<`".to_owned())
                 .with_help("close the quote before it, or write `&lt;`")
         }
@@ -171,14 +177,16 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
             Diagnostic::error(here, "something stands behind the root element")
                 .with_help("a system description has one root element, `system`, and ends with it")
         }
-        Error::UnknownNamespace(prefix, _) => {
-            Diagnostic::error(here, format!("the prefix `{prefix}:` stands for nothing"))
-                .with_help("a system description has no namespaces")
-        }
-        Error::UnknownEntityReference(name, _) => {
-            Diagnostic::error(here, format!("`&{name};` stands for nothing"))
-                .with_help("XML knows `&lt;`, `&gt;`, `&amp;`, `&quot;` and `&apos;`")
-        }
+        Error::UnknownNamespace(prefix, _) => Diagnostic::error(
+            here,
+            format!("the prefix {} stands for nothing", quoted(prefix)),
+        )
+        .with_help("a system description has no namespaces"),
+        Error::UnknownEntityReference(name, _) => Diagnostic::error(
+            here,
+            format!("the entity {} stands for nothing", quoted(name)),
+        )
+        .with_help("XML knows `&lt;`, `&gt;`, `&amp;`, `&quot;` and `&apos;`"),
         Error::MalformedEntityReference(_) => Diagnostic::error(here, "a lone `&`")
             .with_help("write `&amp;` where an ampersand is meant"),
         Error::NoRootNode => Diagnostic::error(0..0, "the file has no element")
@@ -190,7 +198,7 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
         Error::UnclosedRootNode | Error::UnexpectedEndOfStream => match tags.open {
             Some(open) => Diagnostic::error(
                 open..open + 1 + name_at(text, open + 1).len(),
-                format!("`{}` is never closed", name_at(text, open + 1)),
+                format!("{} is never closed", quoted(name_at(text, open + 1))),
             ),
             None => Diagnostic::error(
                 text.len()..text.len(),

@@ -220,8 +220,8 @@ impl AddressSpace {
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, regions: &[MemoryRegion]) {
         self.maps.retain(|draft| {
             let region = &regions[draft.map.region.0];
-            // A size that is not known has been reported.
-            region.size != 0 && fits(cx, draft, region, self.top)
+            // A size that is not known has been reported; the address is judged all the same.
+            fits(cx, draft, region, self.top) && region.size != 0
         });
         self.maps
             .sort_by_key(|draft| (draft.map.vaddr, draft.map.span.start));

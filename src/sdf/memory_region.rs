@@ -333,11 +333,12 @@ fn prefill<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<(PathBuf, 
         match search::find_in_search_path(Path::new(&attribute.value), &cx.options.search_path) {
             Ok(path) => path,
             Err(error) => {
-                cx.error_help(
-                    &attribute.span,
-                    error.to_string(),
-                    "name its directory with --search-path",
-                );
+                let message = format!("there is no file {}", quoted(&attribute.value));
+                let help = match error.places() {
+                    Some(places) => format!("it is looked for in {places}; see --search-path"),
+                    None => "correct the path".to_owned(),
+                };
+                cx.error_help(&attribute.span, message, help);
                 return None;
             }
         };

@@ -33,7 +33,7 @@ pub mod virtual_machine;
 
 pub use arch::{Arch, UnknownArch};
 pub use protection_domain::Scheduling;
-pub use search::{NotFound, find_in_search_path};
+pub use search::{NotFound, find_image, find_in_search_path};
 pub use source::{MAX_BYTES, ReadError, read_source};
 pub use system::{
     Channel, End, Map, MemoryRegion, PdIndex, Perms, ProgramImage, ProtectionDomain, RegionIndex, SetVar,
@@ -54,7 +54,7 @@ pub struct Options {
 
 /// Reads a system description. The second part of the result are warnings.
 ///
-/// Images are not looked for: see [`find_in_search_path`]. Prefill files are, since their length
+/// Images are not looked for: see [`find_image`]. Prefill files are, since their length
 /// can be a region's size.
 ///
 /// # Errors

@@ -57,6 +57,10 @@ pub(super) fn scan(text: &str) -> Result<Tags, Diagnostic> {
             open.pop();
             rest.find('>').map(|end| end + 1)
         } else if let Some(tag) = StartTag::scan(rest) {
+            if !tag.ended {
+                return Err(Diagnostic::error(start..start + 1, "this tag has no end")
+                    .with_help("it ends with `>`; is a quote missing before?"));
+            }
             elements += 1;
             if elements > MAX_ELEMENTS {
                 let message = format!("the file has more than {MAX_ELEMENTS} elements");
@@ -142,10 +146,11 @@ struct StartTag {
     /// Where a namespace is declared.
     namespace: Option<usize>,
     closed: bool,
+    ended: bool,
 }
 
 impl StartTag {
-    /// The tag that `text` begins with; `None` when it does not end.
+    /// The tag that `text` begins with; `None` when another begins in it.
     fn scan(text: &str) -> Option<Self> {
         let mut attributes = 0;
         let mut namespace = None;
@@ -158,11 +163,13 @@ impl StartTag {
                 (None, b'=') => attributes += 1,
                 (None, b'>') => {
                     let closed = before == b'/';
+                    let length = offset + 1;
                     return Some(Self {
-                        length: offset + 1,
+                        length,
                         attributes,
                         namespace,
                         closed,
+                        ended: true,
                     });
                 }
                 // No value and no tag may hold it: a quote or a bracket is missing before.
@@ -175,7 +182,13 @@ impl StartTag {
             }
             before = byte;
         }
-        None
+        Some(Self {
+            length: text.len(),
+            attributes,
+            namespace,
+            closed: false,
+            ended: false,
+        })
     }
 }
 
@@ -222,7 +235,13 @@ mod tests {
                 .start,
             4
         );
-        for text in ["<a><!-- ->", "<a><![CDATA[ ]>", "<a><?x ?"] {
+        for text in [
+            "<a><b",
+            "<a><b c='/>",
+            "<a><!-- ->",
+            "<a><![CDATA[ ]>",
+            "<a><?x ?",
+        ] {
             assert_eq!(scan(text).unwrap_err().span.start, 3, "{text}");
         }
         assert_eq!(scan("<a b='xmlns' \txmlns:x=''>").unwrap_err().span, 14..19);

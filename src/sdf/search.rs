@@ -2,15 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::context::quoted;
+use super::system::ProgramImage;
+use crate::diagnostic::Diagnostic;
+
 /// A file that is in none of the places it was looked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", missing(.path, .searched))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotFound {
     /// As the system description names it.
     pub path: PathBuf,
-    /// The places, in the order they were tried.
+    /// The directories, in the order they were tried; none for an absolute path.
     pub searched: Vec<PathBuf>,
 }
 
@@ -40,26 +44,56 @@ pub fn find_in_search_path(path: &Path, search_path: &[PathBuf]) -> Result<PathB
         })
 }
 
+/// [`find_in_search_path`] for a program image.
+///
+/// # Errors
+/// The image is not found: an error at the place in the system file that names it.
+pub fn find_image(image: &ProgramImage, search_path: &[PathBuf]) -> Result<PathBuf, Diagnostic> {
+    find_in_search_path(&image.path, search_path).map_err(|error| {
+        let name = quoted(&image.path.to_string_lossy());
+        let error_there =
+            Diagnostic::error(image.span.clone(), format!("there is no image {name}"));
+        match error.places() {
+            Some(places) => {
+                error_there.with_help(format!("it is looked for in {places}; see --search-path"))
+            }
+            None => error_there,
+        }
+    })
+}
+
 /// Whatever can be opened and read: an image may also come through a pipe or a device.
 fn is_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
 }
 
-fn missing(path: &Path, searched: &[PathBuf]) -> String {
-    let path = path.display();
-    if searched.is_empty() {
-        return format!("there is no file `{path}`");
+impl std::error::Error for NotFound {}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no file `{}`", self.path.display())?;
+        match self.places() {
+            Some(places) => write!(f, " in {places}"),
+            None => Ok(()),
+        }
     }
-    let shown = searched
-        .iter()
-        .map(|directory| match directory.as_os_str().is_empty() {
-            true => ".".to_owned(),
-            false => directory.display().to_string(),
-        });
-    format!(
-        "there is no file `{path}` in {}",
-        shown.collect::<Vec<_>>().join(", ")
-    )
+}
+
+impl NotFound {
+    /// The directories for a message, unless the path is absolute.
+    pub fn places(&self) -> Option<String> {
+        if self.searched.is_empty() {
+            return None;
+        }
+        let shown = self
+            .searched
+            .iter()
+            .map(|directory| match directory.as_os_str().is_empty() {
+                true => ".".to_owned(),
+                false => directory.display().to_string(),
+            });
+        Some(shown.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[cfg(test)]

@@ -7,17 +7,17 @@
 const MAX_WORD: usize = 64;
 
 /// The candidate that `word` most likely stands for, if any is near enough: at most one edit for
-/// every three characters. Of equally near ones the first.
+/// every three characters, or a word whose beginning it is. Of equally near ones the first.
 pub(super) fn nearest<'c>(
     word: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
+    candidates: impl IntoIterator<Item = &'c str> + Clone,
 ) -> Option<&'c str> {
     let word: Vec<char> = word.chars().take(MAX_WORD + 1).collect();
     if word.len() > MAX_WORD {
         return None;
     }
-    candidates
-        .into_iter()
+    let misspelt = candidates.clone().into_iter();
+    misspelt
         .filter_map(|candidate| {
             let letters: Vec<char> = candidate.chars().take(MAX_WORD + 1).collect();
             let allowed = word.len().max(letters.len()).div_ceil(3);
@@ -31,6 +31,19 @@ pub(super) fn nearest<'c>(
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+        .or_else(|| {
+            candidates
+                .into_iter()
+                .find(|candidate| begins(&word, candidate))
+        })
+}
+
+/// One is what the other begins with, and says enough.
+fn begins(word: &[char], candidate: &str) -> bool {
+    let letters: Vec<char> = candidate.chars().take(MAX_WORD + 1).collect();
+    letters.len() <= MAX_WORD
+        && word.len().min(letters.len()) >= 4
+        && (letters.starts_with(word) || word.starts_with(&letters))
 }
 
 /// Number of insertions, deletions, substitutions and swaps of neighbours from `a` to `b`,
@@ -68,6 +81,9 @@ mod tests {
             ("protection_domian", Some("protection_domain")),
             ("domain", Some("domains")),
             ("irq", None),
+            ("memory", Some("memory_region")),
+            ("channels_of_this", Some("channel")),
+            ("mem", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, elements), meant, "{word}");

@@ -6,6 +6,7 @@ use super::arch::ArchSet;
 use super::build::Builder;
 use super::context::{Shape, quoted};
 use super::document::Element;
+use super::domains;
 use super::limits::MAX_ID;
 use super::map::{AddressSpace, Owner};
 use super::protection_domain::{Scheduling, scheduling};
@@ -106,6 +107,7 @@ fn read_vcpu<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) -> Opt
     b.cx.shape(element, &VCPU_SHAPE);
     b.cx.unsupported("vcpu", &element.span);
     let cpu = b.cx.cpu(element);
+    domains::check_cpu(b, element, cpu);
     let id = b.cx.id(element, MAX_ID)?;
     b.claim_child_id(pd, id, element);
     if let Some(attribute) = element.attribute("setvar_id") {
