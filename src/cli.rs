@@ -9,10 +9,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs,
-    SdkArgs,
+    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
 };
-use crate::commands::{cc, check, doctor, run, sdk};
+use crate::commands::{cc, check, doctor, policy, run, say, sdk};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -30,6 +29,7 @@ Exit codes:
 const EXAMPLES: &str = "\
 Examples:
   mk-sandbox run --build --until-idle examples/client_server/example.system
+  mk-sandbox policy --pd client examples/client_server/example.system
   mk-sandbox cc -o server.elf server.c";
 
 /// Runs seL4 Microkit systems on Linux, every protection domain in its own sandbox
@@ -55,6 +55,7 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     Check(CheckArgs),
+    Policy(PolicyArgs),
     Doctor(DoctorArgs),
     Cc(CcArgs),
     Sdk(SdkArgs),
@@ -71,11 +72,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors for clap's exit code either; a closed standard output changes nothing.
             let _ = error.print();
-            if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                Exit::Success.into()
-            }
+            if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
         }
     }
 }
@@ -88,17 +85,14 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
+            Self::Policy(args) => policy::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
             Self::Sdk(args) => sdk::run(&args.directory).into(),
             Self::Completions(args) => {
-                clap_complete::generate(
-                    args.shell,
-                    &mut Cli::command(),
-                    "mk-sandbox",
-                    &mut io::stdout(),
-                );
-                Exit::Success.into()
+                let mut script = Vec::new();
+                clap_complete::generate(args.shell, &mut Cli::command(), "mk-sandbox", &mut script);
+                say(&String::from_utf8_lossy(&script)).into()
             }
         }
     }
@@ -107,6 +101,7 @@ impl Command {
         match self {
             Self::Run(args) => Some(args.log),
             Self::Check(args) => Some(args.log),
+            Self::Policy(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
             Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
@@ -144,9 +139,7 @@ mod tests {
     #[test]
     fn the_compilers_arguments_are_left_alone() {
         let parse = |arguments: &[&str]| match Cli::try_parse_from(arguments) {
-            Ok(Cli {
-                command: Command::Cc(cc),
-            }) => cc.arguments,
+            Ok(Cli { command: Command::Cc(cc) }) => cc.arguments,
             other => panic!("{arguments:?}: {other:?}"),
         };
         for arguments in [
@@ -156,10 +149,7 @@ mod tests {
             &["-q", "--", "x.c"],
             &["--version"],
         ] {
-            let all: Vec<&str> = ["mk-sandbox", "cc"]
-                .into_iter()
-                .chain(arguments.iter().copied())
-                .collect();
+            let all: Vec<&str> = ["mk-sandbox", "cc"].into_iter().chain(arguments.iter().copied()).collect();
             assert_eq!(parse(&all), arguments);
         }
         assert!(Cli::try_parse_from(["mk-sandbox", "cc"]).is_err());

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use mk_sandbox::policy::{
-    Action, Answer, Filters, Operand, PlanValues, Policy, PolicyError, Program, SeccompData,
-    evaluate, evaluate_all, syscall_name, syscall_number,
+    Action, Answer, Filters, Operand, PlanValues, Policy, PolicyError, Program, SeccompData, evaluate,
+    evaluate_all, syscall_name, syscall_number,
 };
 
 const ENOMEM: u16 = 12;
@@ -17,9 +17,8 @@ const X32_BIT: u32 = 0x4000_0000;
 const OTHER_ARCHITECTURES: [u32; 3] = [0x4000_0003, 0xc000_00b7, 0];
 
 fn filters() -> &'static Filters {
-    static FILTERS: LazyLock<Filters> = LazyLock::new(|| {
-        Filters::compile("x86_64", &PlanValues::new()).expect("the policy files compile")
-    });
+    static FILTERS: LazyLock<Filters> =
+        LazyLock::new(|| Filters::compile("x86_64", &PlanValues::new()).expect("the policy files compile"));
     &FILTERS
 }
 
@@ -31,8 +30,7 @@ fn running(nr: u32, args: [u64; 6]) -> Action {
 }
 
 fn loading(nr: u32, args: [u64; 6]) -> Action {
-    evaluate_all(&filters().loading, &SeccompData::new(nr, args))
-        .expect("the programs are well formed")
+    evaluate_all(&filters().loading, &SeccompData::new(nr, args)).expect("the programs are well formed")
 }
 
 fn nr(name: &str) -> u32 {
@@ -53,11 +51,7 @@ fn a_running_pd_reaches_read_and_write_and_nothing_else() {
                 _ => Action::Trap,
             };
             assert_eq!(running(number, args), expected, "{number} {args:?}");
-            assert_eq!(
-                running(number | X32_BIT, args),
-                Action::Trap,
-                "x32 {number}"
-            );
+            assert_eq!(running(number | X32_BIT, args), Action::Trap, "x32 {number}");
         }
     }
 }
@@ -75,16 +69,9 @@ fn calls_made_the_32_bit_way_kill_the_process() {
     let filters = filters();
     for arch in OTHER_ARCHITECTURES {
         for number in 0..=511 {
-            let data = SeccompData {
-                arch,
-                ..SeccompData::new(number, [0; 6])
-            };
+            let data = SeccompData { arch, ..SeccompData::new(number, [0; 6]) };
             for program in filters.loading.iter().chain(&filters.running) {
-                assert_eq!(
-                    evaluate(program, &data),
-                    Ok(Action::KillProcess),
-                    "{arch:x} {number}"
-                );
+                assert_eq!(evaluate(program, &data), Ok(Action::KillProcess), "{arch:x} {number}");
             }
         }
     }
@@ -103,11 +90,7 @@ fn malloc_beyond_the_heap_gets_null_and_no_other_shape_of_mmap_does() {
         for bit in 0..bits {
             let mut args = HEAP_MMAP;
             args[index] ^= 1 << bit;
-            assert_eq!(
-                running(nr("mmap"), args),
-                Action::Trap,
-                "argument {index}, bit {bit}"
-            );
+            assert_eq!(running(nr("mmap"), args), Action::Trap, "argument {index}, bit {bit}");
         }
     }
 }
@@ -136,19 +119,9 @@ fn loading_allows_exactly_the_listed_calls() {
     let candidates = candidates(&Policy::loading().expect("it parses"));
     for number in 0..=511u32 {
         let name = syscall_name(u64::from(number));
-        let reachable = candidates
-            .iter()
-            .any(|args| loading(number, *args) == Action::Allow);
-        assert_eq!(
-            reachable,
-            name.is_some_and(|name| listed.contains(name)),
-            "{number} {name:?}"
-        );
-        assert_eq!(
-            loading(number | X32_BIT, [0; 6]),
-            Action::Trap,
-            "x32 {number}"
-        );
+        let reachable = candidates.iter().any(|args| loading(number, *args) == Action::Allow);
+        assert_eq!(reachable, name.is_some_and(|name| listed.contains(name)), "{number} {name:?}");
+        assert_eq!(loading(number | X32_BIT, [0; 6]), Action::Trap, "x32 {number}");
     }
 }
 
@@ -161,11 +134,7 @@ fn the_dynamic_linker_gets_no_writable_code_and_no_shared_memory() {
     for prot in [0, 1, 3, 5] {
         assert_eq!(mmap(prot, PRIVATE | FIXED), Action::Allow, "prot {prot}");
         for shared in [1, 3] {
-            assert_eq!(
-                mmap(prot, shared),
-                Action::Trap,
-                "prot {prot}, flags {shared}"
-            );
+            assert_eq!(mmap(prot, shared), Action::Trap, "prot {prot}, flags {shared}");
         }
     }
     for prot in (2..64).filter(|prot| ![3, 5].contains(prot)) {
@@ -173,10 +142,7 @@ fn the_dynamic_linker_gets_no_writable_code_and_no_shared_memory() {
     }
     assert_eq!(mmap(5, PRIVATE | ANONYMOUS), Action::Trap, "anonymous code");
     for prot in (0..64).filter(|prot| ![0, 1].contains(prot)) {
-        assert_eq!(
-            loading(nr("mprotect"), [0x1000, 0x1000, prot, 0, 0, 0]),
-            Action::Trap
-        );
+        assert_eq!(loading(nr("mprotect"), [0x1000, 0x1000, prot, 0, 0, 0]), Action::Trap);
     }
 }
 
@@ -186,17 +152,9 @@ fn the_dynamic_linker_opens_nothing_for_writing() {
     let openat = |dirfd, flags| loading(nr("openat"), [dirfd, 0x1000, flags, 0, 0, 0]);
     assert_eq!(openat(AT_FDCWD, 0o2000000), Action::Allow);
     for bit in 0..32 {
-        assert_eq!(
-            openat(AT_FDCWD, 0o2000000 ^ (1 << bit)),
-            Action::Trap,
-            "flag bit {bit}"
-        );
+        assert_eq!(openat(AT_FDCWD, 0o2000000 ^ (1 << bit)), Action::Trap, "flag bit {bit}");
     }
-    assert_eq!(
-        openat(3, 0o2000000),
-        Action::Trap,
-        "relative to a descriptor"
-    );
+    assert_eq!(openat(3, 0o2000000), Action::Trap, "relative to a descriptor");
 }
 
 /// The kernel's cache of allowed calls serves a call only if every installed program allows it whatever its arguments.
@@ -205,17 +163,10 @@ fn the_hot_calls_are_allowed_whatever_their_arguments() {
     let filters = filters();
     for program in filters.loading.iter().chain(&filters.running) {
         for name in ["read", "write"] {
-            assert!(
-                !loads_an_argument(program, nr(name)),
-                "{}: {name}",
-                program.name
-            );
+            assert!(!loads_an_argument(program, nr(name)), "{}: {name}", program.name);
         }
     }
-    assert!(
-        loads_an_argument(&filters.loading[0], nr("mmap")),
-        "or the check sees nothing"
-    );
+    assert!(loads_an_argument(&filters.loading[0], nr("mmap")), "or the check sees nothing");
 }
 
 /// Follows a program as the kernel does when it fills its cache: only number and architecture are known.
@@ -235,17 +186,8 @@ fn loads_an_argument(program: &Program, number: u32) -> bool {
 #[test]
 fn whatever_runs_is_also_passed_by_the_loading_filter() {
     for rule in Policy::running().expect("it parses").rules {
-        let args = if rule.syscall == "mmap" {
-            HEAP_MMAP
-        } else {
-            [0; 6]
-        };
-        assert_eq!(
-            loading(nr(&rule.syscall), args),
-            Action::Allow,
-            "{}",
-            rule.syscall
-        );
+        let args = if rule.syscall == "mmap" { HEAP_MMAP } else { [0; 6] };
+        assert_eq!(loading(nr(&rule.syscall), args), Action::Allow, "{}", rule.syscall);
     }
 }
 
@@ -255,9 +197,7 @@ fn whatever_runs_is_also_passed_by_the_loading_filter() {
 fn the_programs_say_what_the_rules_say() {
     for policy in [Policy::loading(), Policy::running()] {
         let policy = policy.expect("it parses");
-        let programs = policy
-            .compile("x86_64", &PlanValues::new())
-            .expect("it compiles");
+        let programs = policy.compile("x86_64", &PlanValues::new()).expect("it compiles");
         for rule in &policy.rules {
             for args in candidates(&policy) {
                 let data = SeccompData::new(nr(&rule.syscall), args);
@@ -271,11 +211,7 @@ fn the_programs_say_what_the_rules_say() {
                     })
                     .min()
                     .unwrap_or(Action::Trap);
-                assert_eq!(
-                    evaluate_all(&programs, &data),
-                    Ok(expected),
-                    "{rule} with {args:x?}"
-                );
+                assert_eq!(evaluate_all(&programs, &data), Ok(expected), "{rule} with {args:x?}");
             }
         }
     }
@@ -289,22 +225,11 @@ fn no_rule_is_redundant() {
         for index in 0..policy.rules.len() {
             let mut without = policy.clone();
             let rule = without.rules.remove(index);
-            assert_ne!(
-                answers(&without),
-                whole,
-                "{}: `{rule}` changes nothing",
-                policy.filter
-            );
+            assert_ne!(answers(&without), whole, "{}: `{rule}` changes nothing", policy.filter);
             for arg in 0..rule.args.len() {
                 let mut loose = policy.clone();
                 loose.rules[index].args.remove(arg);
-                assert_ne!(
-                    answers(&loose),
-                    whole,
-                    "{}: `{}` changes nothing",
-                    rule,
-                    rule.args[arg]
-                );
+                assert_ne!(answers(&loose), whole, "{}: `{}` changes nothing", rule, rule.args[arg]);
             }
         }
     }
@@ -312,14 +237,8 @@ fn no_rule_is_redundant() {
 
 /// What a policy says to every call it names, with every candidate's arguments.
 fn answers(policy: &Policy) -> Vec<Action> {
-    let programs = policy
-        .compile("x86_64", &PlanValues::new())
-        .expect("it compiles");
-    let whole = if policy.filter == "loading" {
-        Policy::loading()
-    } else {
-        Policy::running()
-    };
+    let programs = policy.compile("x86_64", &PlanValues::new()).expect("it compiles");
+    let whole = if policy.filter == "loading" { Policy::loading() } else { Policy::running() };
     let whole = whole.expect("it parses");
     let numbers: BTreeSet<u32> = whole.rules.iter().map(|rule| nr(&rule.syscall)).collect();
     let candidates = candidates(&whole);
@@ -367,10 +286,7 @@ fn holds(rule: &mk_sandbox::policy::Rule, args: [u64; 6]) -> bool {
         let (actual, wanted) = (seen(args[usize::from(arg.index)]), seen(value(&arg.value)));
         match arg.op {
             Op::Eq => actual == wanted,
-            Op::MaskedEq => arg
-                .mask
-                .as_ref()
-                .is_some_and(|mask| actual & value(mask) == wanted),
+            Op::MaskedEq => arg.mask.as_ref().is_some_and(|mask| actual & value(mask) == wanted),
             Op::Subset => actual | wanted == wanted,
         }
     })
@@ -419,18 +335,12 @@ fn the_strict_program_is_installed_last() {
     let seccomp = SeccompData::new(nr("seccomp"), [1, 0, 0x1000, 0, 0, 0]);
     assert_eq!(evaluate(last, &seccomp), Ok(Action::Trap));
     let (_, before) = filters.running.split_last().expect("there are programs");
-    assert_eq!(
-        evaluate_all(filters.loading.iter().chain(before), &seccomp),
-        Ok(Action::Allow)
-    );
+    assert_eq!(evaluate_all(filters.loading.iter().chain(before), &seccomp), Ok(Action::Allow));
 }
 
 #[test]
 fn programs_survive_the_way_to_the_pd_host() {
     let filters = filters();
     let text = serde_json::to_string(&filters).expect("it serialises");
-    assert_eq!(
-        serde_json::from_str::<Filters>(&text).expect("it parses"),
-        *filters
-    );
+    assert_eq!(serde_json::from_str::<Filters>(&text).expect("it parses"), *filters);
 }

@@ -207,18 +207,12 @@ pub struct CompletionsArgs {
 }
 
 fn tiers() -> impl TypedValueParser<Value = Tier> {
-    PossibleValuesParser::new(["full", "compat"]).map(|word| {
-        if word == "compat" {
-            Tier::Compat
-        } else {
-            Tier::Full
-        }
-    })
+    PossibleValuesParser::new(["full", "compat"])
+        .map(|word| if word == "compat" { Tier::Compat } else { Tier::Full })
 }
 
 fn architectures() -> impl TypedValueParser<Value = Arch> {
-    PossibleValuesParser::new(Arch::ALL.map(Arch::name))
-        .map(|word| word.parse().unwrap_or_default())
+    PossibleValuesParser::new(Arch::ALL.map(Arch::name)).map(|word| word.parse().unwrap_or_default())
 }
 
 /// A day: longer runs need no limit, and the sum of any start and this stays far from the end of the clock.
@@ -226,9 +220,7 @@ const TIMEOUT_MAX: f64 = 86_400.0;
 
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_MAX => {
-            Ok(Duration::from_secs_f64(seconds))
-        }
+        Ok(seconds) if seconds > 0.0 && seconds <= TIMEOUT_MAX => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("a number of seconds above 0, up to 86400 (a day)".to_owned()),
     }
 }
@@ -260,29 +252,14 @@ mod tests {
 
     #[test]
     fn heap_sizes_have_suffixes_and_bounds() {
-        for (text, bytes) in [
-            ("4096", 4096),
-            ("4k", 4096),
-            ("16M", 16 << 20),
-            ("0x10000", 65536),
-            ("4G", 4 << 30),
-        ] {
+        for (text, bytes) in
+            [("4096", 4096), ("4k", 4096), ("16M", 16 << 20), ("0x10000", 65536), ("4G", 4 << 30)]
+        {
             assert_eq!(heap_size(text), Ok(bytes), "{text}");
         }
-        for text in [
-            "",
-            "M",
-            "0",
-            "4095",
-            "5G",
-            "1.5M",
-            "-1",
-            "+-1",
-            "0x",
-            "99999999999999999999G",
-            "1MM",
-            "1é",
-        ] {
+        for text in
+            ["", "M", "0", "4095", "5G", "1.5M", "-1", "+-1", "0x", "99999999999999999999G", "1MM", "1é"]
+        {
             assert!(heap_size(text).is_err(), "{text}");
         }
     }

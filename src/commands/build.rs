@@ -75,11 +75,7 @@ pub fn build_images(
     directory: &Path,
     search_path: &[PathBuf],
 ) -> Result<Vec<PathBuf>, BuildError> {
-    let names: BTreeSet<&Path> = system
-        .pds
-        .iter()
-        .map(|pd| pd.image.path.as_path())
-        .collect();
+    let names: BTreeSet<&Path> = system.pds.iter().map(|pd| pd.image.path.as_path()).collect();
     let mut sdk = None;
     let mut built = Vec::new();
     for name in names {
@@ -103,11 +99,7 @@ pub fn build_images(
 /// There is a source, and the image is missing or older. Equal times count as older: a source may change within the
 /// clock's step.
 fn is_due(source: &Path, image: &Path) -> bool {
-    let modified = |path: &Path| {
-        fs::metadata(path)
-            .and_then(|metadata| metadata.modified())
-            .ok()
-    };
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     match (modified(source), modified(image)) {
         (Some(source), Some(image)) => image <= source,
         (Some(_), None) => true,
@@ -131,24 +123,12 @@ fn build(sdk: &TemporarySdk, source: &Path, image: &Path) -> Result<(), BuildErr
     let mut output = OsString::from("-o");
     output.push(&unfinished.0);
     // Not taken for an option, whatever the file is called.
-    let source_argument = if source.is_absolute() {
-        source.to_owned()
-    } else {
-        Path::new(".").join(source)
-    };
-    let arguments = [
-        "-O2".into(),
-        "-g".into(),
-        output,
-        source_argument.into_os_string(),
-    ];
+    let source_argument = if source.is_absolute() { source.to_owned() } else { Path::new(".").join(source) };
+    let arguments = ["-O2".into(), "-g".into(), output, source_argument.into_os_string()];
     if !compile(sdk, &arguments)?.success() {
         return Err(BuildError::Source(source.to_owned()));
     }
-    fs::rename(&unfinished.0, image).map_err(|source| BuildError::File {
-        image: image.to_owned(),
-        source,
-    })
+    fs::rename(&unfinished.0, image).map_err(|source| BuildError::File { image: image.to_owned(), source })
 }
 
 /// A file that is removed unless it got another name.

@@ -31,9 +31,7 @@ pub enum CcError {
 
 /// `mk-sandbox cc ARGUMENTS`: the exit code is the compiler's, 128 and the signal when one ended it.
 pub fn run(arguments: &[OsString]) -> ExitCode {
-    let status = TemporarySdk::new()
-        .map_err(CcError::Sdk)
-        .and_then(|sdk| compile(&sdk, arguments));
+    let status = TemporarySdk::new().map_err(CcError::Sdk).and_then(|sdk| compile(&sdk, arguments));
     match status {
         Ok(status) => {
             let signalled = || status.signal().map_or(255, |signal| 128 | signal);
@@ -56,19 +54,14 @@ pub fn compile(sdk: &TemporarySdk, arguments: &[OsString]) -> Result<ExitStatus,
     let words = words.unwrap_or_else(|| "cc".into());
     let mut words = split(&words).into_iter();
     let compiler = words.next().unwrap_or_else(|| "cc".into());
-    let failed = |source| CcError::Start {
-        compiler: compiler.to_string_lossy().into(),
-        source,
-    };
+    let failed = |source| CcError::Start { compiler: compiler.to_string_lossy().into(), source };
 
     let mut command = Command::new(&compiler);
     command.args(words).args(flags(sdk, arguments));
     tracing::debug!(?command, "compiling");
     let mut child = command.spawn().map_err(failed)?;
     // As system(3) does: what ends the compiler from the terminal must not end this process before the SDK is removed.
-    let held: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
+    let held: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     let before = held.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
     let status = child.wait().map_err(failed);
     if let Ok(before) = before {
@@ -86,16 +79,7 @@ fn split(words: &OsStr) -> Vec<OsString> {
 }
 
 /// Arguments that make the compiler stop before it links.
-const NO_LINK: [&str; 8] = [
-    "-c",
-    "-S",
-    "-E",
-    "-fsyntax-only",
-    "-M",
-    "-MM",
-    "--precompile",
-    "-r",
-];
+const NO_LINK: [&str; 8] = ["-c", "-S", "-E", "-fsyntax-only", "-M", "-MM", "--precompile", "-r"];
 
 /// The user's arguments between ours: their -I come before ours, and libmicrokit behind the objects that need it.
 fn flags(sdk: &TemporarySdk, arguments: &[OsString]) -> Vec<OsString> {
@@ -108,12 +92,8 @@ fn flags(sdk: &TemporarySdk, arguments: &[OsString]) -> Vec<OsString> {
     all.extend(arguments.iter().cloned());
     all.push(with("-I", include_dir(sdk.path())));
     // Without an input there is nothing to link: `mk-sandbox cc --version`.
-    let input = arguments
-        .iter()
-        .any(|arg| arg == "-" || !arg.as_encoded_bytes().starts_with(b"-"));
-    let stops = arguments
-        .iter()
-        .any(|arg| NO_LINK.iter().any(|option| arg == option));
+    let input = arguments.iter().any(|arg| arg == "-" || !arg.as_encoded_bytes().starts_with(b"-"));
+    let stops = arguments.iter().any(|arg| NO_LINK.iter().any(|option| arg == option));
     if input && !stops {
         all.extend(LINK_FLAGS.iter().map(OsString::from));
         all.push(with("-L", lib_dir(sdk.path())));

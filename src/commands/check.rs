@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::args::CheckArgs;
-use super::load;
+use super::{load, say};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::sdf;
@@ -33,14 +33,13 @@ pub fn run(args: &CheckArgs) -> Exit {
         })
         .collect();
     load::tell(&loaded.source, &missing);
-    println!(
-        "{}: valid: {}, {}, {}",
+    say(&format!(
+        "{}: valid: {}, {}, {}\n",
         args.system.display(),
         count(system.pds.len(), "protection domain"),
         count(system.regions.len(), "memory region"),
         count(system.channels.len(), "channel"),
-    );
-    Exit::Success
+    ))
 }
 
 fn count(number: usize, what: &str) -> String {

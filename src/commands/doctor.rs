@@ -5,21 +5,18 @@
 use serde::Serialize;
 
 use super::args::{DoctorArgs, Format};
+use super::say;
 use crate::exit::Exit;
 use crate::sys::probe::{self, Finding, HostReport, Layer, Tier};
 
 /// Prints the report. [`Exit::Host`] when the host enforces less than everything.
 pub fn run(args: &DoctorArgs) -> Exit {
     let report = probe::host();
-    match args.format {
-        Format::Human => print!("{}", human(&report)),
-        Format::Json => println!("{}", json(&report)),
-    }
-    if report.tier() == Some(Tier::Full) {
-        Exit::Success
-    } else {
-        Exit::Host
-    }
+    let said = match args.format {
+        Format::Human => say(&human(&report)),
+        Format::Json => say(&format!("{}\n", json(&report))),
+    };
+    if report.tier() == Some(Tier::Full) { said } else { Exit::Host }
 }
 
 /// What `run` says when the host cannot enforce `tier`: each missing layer, why, and what to do. Several lines.
@@ -38,10 +35,7 @@ pub fn why_not(report: &HostReport, tier: Tier) -> String {
 }
 
 fn human(report: &HostReport) -> String {
-    let mut text = format!(
-        "Linux {}, Landlock ABI {}\n\n",
-        report.kernel, report.landlock_abi
-    );
+    let mut text = format!("Linux {}, Landlock ABI {}\n\n", report.kernel, report.landlock_abi);
     for layer in Layer::ALL {
         let finding = report.finding(layer);
         let mark = match (finding, layer.needed_by()) {
@@ -84,13 +78,8 @@ fn json(report: &HostReport) -> String {
         .into_iter()
         .filter_map(|layer| Some((layer, advice(report, layer)?)))
         .collect();
-    let value = Json {
-        tier: report.tier(),
-        advice,
-        report,
-    };
-    serde_json::to_string_pretty(&value)
-        .unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"))
+    let value = Json { tier: report.tier(), advice, report };
+    serde_json::to_string_pretty(&value).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"))
 }
 
 /// What to change so that the layer works; `None` when it works, or when only another layer stands in its way.
@@ -99,25 +88,18 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
         Finding::Works | Finding::NotTried => return None,
         Finding::Refused { errno, call } => (errno, call),
         Finding::NoEffect => {
-            return Some(
-                "a kernel or container runtime that only pretends cannot be worked around".into(),
-            );
+            return Some("a kernel or container runtime that only pretends cannot be worked around".into());
         }
     };
     let setting = |path: &str| report.settings.get(path).map(String::as_str);
-    let newer = |version: &str| {
-        Some(format!(
-            "needs Linux {version} or later; this is {}",
-            report.kernel
-        ))
-    };
+    let newer = |version: &str| Some(format!("needs Linux {version} or later; this is {}", report.kernel));
     let container = "a container's seccomp profile refuses it: start the container with \
                      `--security-opt seccomp=unconfined`, or with a profile that allows it";
     match layer {
         Layer::Procfs => Some("mount it: mount -t proc proc /proc".into()),
-        Layer::Clone3 if report.filtered => Some(format!(
-            "{container} (Docker's default profile answers clone3 with ENOSYS)"
-        )),
+        Layer::Clone3 if report.filtered => {
+            Some(format!("{container} (Docker's default profile answers clone3 with ENOSYS)"))
+        }
         Layer::Clone3 => newer("5.3"),
         Layer::UserNamespace => Some(user_namespaces(report, errno, container)),
         Layer::MountNamespace
@@ -127,14 +109,12 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
         | Layer::UtsNamespace
         | Layer::CgroupNamespace
         | Layer::TimeNamespace => Some(namespace(report, layer, errno, container)),
-        Layer::IdMaps => {
-            Some("/proc/PID/uid_map must be writable: procfs may be mounted read-only".into())
-        }
+        Layer::IdMaps => Some("/proc/PID/uid_map must be writable: procfs may be mounted read-only".into()),
         Layer::Root if restricted_by_apparmor(report) => Some(apparmor()),
         Layer::Root if report.filtered => Some(format!("{container} ({call})")),
-        Layer::Root => Some(format!(
-            "a security module forbids {call} in a user namespace; its log says which"
-        )),
+        Layer::Root => {
+            Some(format!("a security module forbids {call} in a user namespace; its log says which"))
+        }
         Layer::Capabilities => newer("2.6.26"),
         Layer::NoNewPrivs => newer("3.5"),
         Layer::CloseRange if report.filtered => Some(container.into()),
@@ -148,9 +128,7 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
             setting("/sys/kernel/security/lsm").unwrap_or("unknown")
         )),
         Layer::Landlock if report.filtered => Some(format!("{container}; it {}", newer("5.13")?)),
-        Layer::Landlock => {
-            Some("needs Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK".into())
-        }
+        Layer::Landlock => Some("needs Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK".into()),
         Layer::LandlockScopes => newer("6.12"),
         Layer::Ptrace => match setting("/proc/sys/kernel/yama/ptrace_scope") {
             Some("3") => Some(
@@ -159,9 +137,7 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
                     .into(),
             ),
             _ if report.filtered => Some(container.into()),
-            _ => {
-                Some("a security module forbids tracing one's own child; its log says which".into())
-            }
+            _ => Some("a security module forbids tracing one's own child; its log says which".into()),
         },
         Layer::Seccomp => Some("needs a kernel built with CONFIG_SECCOMP_FILTER".into()),
     }
@@ -180,17 +156,13 @@ fn apparmor() -> String {
 }
 
 fn user_namespaces(report: &HostReport, errno: i32, container: &str) -> String {
-    let is = |path: &str, value: &str| {
-        report
-            .settings
-            .get(path)
-            .is_some_and(|found| found == value)
-    };
+    let is = |path: &str, value: &str| report.settings.get(path).is_some_and(|found| found == value);
     if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         return "turned off for ordinary users: sysctl kernel.unprivileged_userns_clone=1".into();
     }
     if is("/proc/sys/user/max_user_namespaces", "0") || errno == libc::ENOSPC {
-        return "the limit is reached: sysctl user.max_user_namespaces=15000 (or fewer levels of nesting)".into();
+        return "the limit is reached: sysctl user.max_user_namespaces=15000 (or fewer levels of nesting)"
+            .into();
     }
     if restricted_by_apparmor(report) {
         return apparmor();
@@ -200,9 +172,7 @@ fn user_namespaces(report: &HostReport, errno: i32, container: &str) -> String {
     }
     match errno {
         libc::EINVAL => "needs a kernel built with CONFIG_USER_NS".into(),
-        libc::EPERM => {
-            "not possible inside a chroot; otherwise a security module forbids it".into()
-        }
+        libc::EPERM => "not possible inside a chroot; otherwise a security module forbids it".into(),
         _ => "see user_namespaces(7)".into(),
     }
 }
@@ -233,41 +203,20 @@ mod tests {
     use super::*;
 
     /// A host where everything works but `layer`.
-    fn without(
-        layer: Layer,
-        errno: i32,
-        settings: &[(&'static str, &str)],
-        filtered: bool,
-    ) -> HostReport {
-        let mut layers: BTreeMap<Layer, Finding> = Layer::ALL
-            .into_iter()
-            .map(|layer| (layer, Finding::Works))
-            .collect();
-        layers.insert(
-            layer,
-            Finding::Refused {
-                errno,
-                call: "clone3",
-            },
-        );
+    fn without(layer: Layer, errno: i32, settings: &[(&'static str, &str)], filtered: bool) -> HostReport {
+        let mut layers: BTreeMap<Layer, Finding> =
+            Layer::ALL.into_iter().map(|layer| (layer, Finding::Works)).collect();
+        layers.insert(layer, Finding::Refused { errno, call: "clone3" });
         HostReport {
             kernel: "6.1.0".into(),
             landlock_abi: 2,
             layers,
-            settings: settings
-                .iter()
-                .map(|(path, value)| (*path, (*value).to_owned()))
-                .collect(),
+            settings: settings.iter().map(|(path, value)| (*path, (*value).to_owned())).collect(),
             filtered,
         }
     }
 
-    fn advised(
-        layer: Layer,
-        errno: i32,
-        settings: &[(&'static str, &str)],
-        filtered: bool,
-    ) -> String {
+    fn advised(layer: Layer, errno: i32, settings: &[(&'static str, &str)], filtered: bool) -> String {
         advice(&without(layer, errno, settings, filtered), layer).expect("there is advice")
     }
 
@@ -277,23 +226,15 @@ mod tests {
             advised(Layer::UserNamespace, errno, settings, filtered)
         };
         let debian = [("/proc/sys/kernel/unprivileged_userns_clone", "0")];
-        assert!(
-            userns(libc::EPERM, &debian, false)
-                .contains("sysctl kernel.unprivileged_userns_clone=1")
-        );
+        assert!(userns(libc::EPERM, &debian, false).contains("sysctl kernel.unprivileged_userns_clone=1"));
         let none = [("/proc/sys/user/max_user_namespaces", "0")];
         assert!(userns(libc::ENOSPC, &none, false).contains("sysctl user.max_user_namespaces="));
         assert!(userns(libc::EPERM, &[], true).contains("--security-opt seccomp=unconfined"));
-        let ubuntu = [(
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-        )];
+        let ubuntu = [("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")];
         assert!(advised(Layer::Root, libc::EACCES, &ubuntu, false).contains("AppArmor"));
         let yama = [("/proc/sys/kernel/yama/ptrace_scope", "3")];
         assert!(advised(Layer::Ptrace, libc::EPERM, &yama, false).contains("ptrace_scope is 3"));
-        assert!(
-            advised(Layer::Clone3, libc::ENOSYS, &[], true).contains("Docker's default profile")
-        );
+        assert!(advised(Layer::Clone3, libc::ENOSYS, &[], true).contains("Docker's default profile"));
         assert!(advised(Layer::Landlock, libc::EOPNOTSUPP, &[], false).contains("lsm="));
         for (layer, version) in [
             (Layer::Clone3, "5.3"),
@@ -305,10 +246,7 @@ mod tests {
             (Layer::LandlockScopes, "6.12"),
         ] {
             let advice = advised(layer, libc::ENOSYS, &[], false);
-            assert!(
-                advice.contains(&format!("Linux {version} or later")),
-                "{advice}"
-            );
+            assert!(advice.contains(&format!("Linux {version} or later")), "{advice}");
         }
     }
 
@@ -316,10 +254,7 @@ mod tests {
     fn every_refused_layer_has_advice() {
         for layer in Layer::ALL {
             for filtered in [false, true] {
-                assert!(
-                    !advised(layer, libc::EPERM, &[], filtered).is_empty(),
-                    "{layer:?}"
-                );
+                assert!(!advised(layer, libc::EPERM, &[], filtered).is_empty(), "{layer:?}");
             }
         }
     }
@@ -328,13 +263,8 @@ mod tests {
     fn the_tier_follows_from_what_is_missing() {
         for layer in Layer::ALL {
             let report = without(layer, libc::EPERM, &[], false);
-            let optional = [
-                Layer::Mseal,
-                Layer::Mdwe,
-                Layer::NoexecSeal,
-                Layer::LandlockScopes,
-            ]
-            .contains(&layer);
+            let optional =
+                [Layer::Mseal, Layer::Mdwe, Layer::NoexecSeal, Layer::LandlockScopes].contains(&layer);
             assert_eq!(report.tier(), optional.then_some(Tier::Compat), "{layer:?}");
             assert_eq!(report.missing(Tier::Full), [layer]);
             let text = why_not(&report, Tier::Full);

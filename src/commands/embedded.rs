@@ -35,13 +35,8 @@ pub const COMPILE_FLAGS: &[&str] = &["-fPIC"];
 /// How an image is linked: a shared object in which nothing is left to do lazily (relro, now), whose stack holds no code, whose
 /// code shares no page with data, and in which no symbol is missing. The launcher refuses images that lack the first
 /// three where it matters; saying it here makes the error the linker's.
-pub const LINK_FLAGS: &[&str] = &[
-    "-shared",
-    "-Wl,-z,relro,-z,now",
-    "-Wl,-z,noexecstack",
-    "-Wl,-z,separate-code",
-    "-Wl,-z,defs",
-];
+pub const LINK_FLAGS: &[&str] =
+    &["-shared", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-Wl,-z,separate-code", "-Wl,-z,defs"];
 
 /// Writes `include/`, `lib/libmicrokit.so` and `lib/pkgconfig/microkit.pc` into `directory`, which is made where it is missing.
 ///
@@ -60,10 +55,7 @@ pub fn write_sdk(directory: &Path) -> io::Result<()> {
         write(include_dir(directory).join(path), text.as_bytes())?;
     }
     write(lib_dir(directory).join("libmicrokit.so"), LIBMICROKIT)?;
-    write(
-        lib_dir(directory).join("pkgconfig/microkit.pc"),
-        pkg_config().as_bytes(),
-    )
+    write(lib_dir(directory).join("pkgconfig/microkit.pc"), pkg_config().as_bytes())
 }
 
 /// Where [`write_sdk`] puts the headers.
@@ -106,9 +98,7 @@ impl TemporarySdk {
     /// # Errors
     /// The kernel's, with the path it was about. Nothing is left behind then.
     pub fn new() -> io::Result<Self> {
-        let sdk = Self {
-            directory: private_directory()?,
-        };
+        let sdk = Self { directory: private_directory()? };
         write_sdk(&sdk.directory)?;
         Ok(sdk)
     }
@@ -132,14 +122,9 @@ const ATTEMPTS: u32 = 64;
 fn private_directory() -> io::Result<PathBuf> {
     let base = std::env::temp_dir();
     for attempt in 0..ATTEMPTS {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.subsec_nanos());
-        let name = format!(
-            "mk-sandbox-{}-{:x}",
-            std::process::id(),
-            u64::from(now) << 8 | u64::from(attempt)
-        );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
+        let name =
+            format!("mk-sandbox-{}-{:x}", std::process::id(), u64::from(now) << 8 | u64::from(attempt));
         let directory = base.join(name);
         // Created, never reused: an existing one, or a link, could be somebody else's.
         match DirBuilder::new().mode(0o700).create(&directory) {
@@ -151,10 +136,7 @@ fn private_directory() -> io::Result<PathBuf> {
             }
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("{}: no free name", base.display()),
-    ))
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{}: no free name", base.display())))
 }
 
 #[cfg(test)]
@@ -187,18 +169,10 @@ mod tests {
     fn the_temporary_sdk_is_private_and_goes_away() {
         let sdk = TemporarySdk::new().expect("it can be written");
         let path = sdk.path().to_owned();
-        let mode = fs::metadata(&path)
-            .expect("it is there")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         assert!(include_dir(&path).join("sel4/sel4.h").is_file());
-        assert_eq!(
-            fs::read(lib_dir(&path).join("libmicrokit.so"))
-                .ok()
-                .as_deref(),
-            Some(LIBMICROKIT)
-        );
+        assert_eq!(fs::read(lib_dir(&path).join("libmicrokit.so")).ok().as_deref(), Some(LIBMICROKIT));
         assert_ne!(TemporarySdk::new().expect("it can be written").path(), path);
         drop(sdk);
         assert!(!path.exists());

@@ -43,28 +43,15 @@ fn judge(host: &HostReport, tier: Tier) -> Result<Granted, String> {
         return Err(why_not(host, tier));
     }
     let landlock_abi = i32::try_from(host.landlock_abi).unwrap_or(i32::MAX);
-    let without = Without {
-        mseal: !host.works(Layer::Mseal),
-        mdwe: !host.works(Layer::Mdwe),
-    };
-    Ok(Granted {
-        landlock_abi,
-        without,
-    })
+    let without = Without { mseal: !host.works(Layer::Mseal), mdwe: !host.works(Layer::Mdwe) };
+    Ok(Granted { landlock_abi, without })
 }
 
 fn announcement(host: &HostReport, tier: Tier) -> String {
-    let missing: Vec<&str> = host
-        .missing(Tier::Full)
-        .into_iter()
-        .map(Layer::title)
-        .collect();
+    let missing: Vec<&str> = host.missing(Tier::Full).into_iter().map(Layer::title).collect();
     match missing.as_slice() {
         [] => format!("tier {tier}; this host enforces everything all the same"),
-        missing => format!(
-            "tier {tier}: this system runs without {}",
-            missing.join(", ")
-        ),
+        missing => format!("tier {tier}: this system runs without {}", missing.join(", ")),
     }
 }
 
@@ -75,19 +62,13 @@ mod tests {
 
     fn host(missing: &[Layer]) -> HostReport {
         let finding = |layer| match missing.contains(&layer) {
-            true => Finding::Refused {
-                errno: libc::ENOSYS,
-                call: "a call",
-            },
+            true => Finding::Refused { errno: libc::ENOSYS, call: "a call" },
             false => Finding::Works,
         };
         HostReport {
             kernel: "6.12.0".into(),
             landlock_abi: 6,
-            layers: Layer::ALL
-                .into_iter()
-                .map(|layer| (layer, finding(layer)))
-                .collect(),
+            layers: Layer::ALL.into_iter().map(|layer| (layer, finding(layer))).collect(),
             settings: Default::default(),
             filtered: false,
         }
@@ -95,32 +76,14 @@ mod tests {
 
     #[test]
     fn nothing_is_left_out_without_being_asked() {
-        let everything = Granted {
-            landlock_abi: 6,
-            without: Without {
-                mseal: false,
-                mdwe: false,
-            },
-        };
+        let everything = Granted { landlock_abi: 6, without: Without { mseal: false, mdwe: false } };
         assert_eq!(judge(&host(&[]), Tier::Full), Ok(everything));
         assert_eq!(judge(&host(&[]), Tier::Compat), Ok(everything));
         let lacking = host(&[Layer::Mseal]);
         let why = judge(&lacking, Tier::Full).expect_err("mseal is part of full");
-        assert!(
-            why.contains("mseal") && why.contains("--tier compat"),
-            "{why}"
-        );
-        let without = Without {
-            mseal: true,
-            mdwe: false,
-        };
-        assert_eq!(
-            judge(&lacking, Tier::Compat),
-            Ok(Granted {
-                landlock_abi: 6,
-                without
-            })
-        );
+        assert!(why.contains("mseal") && why.contains("--tier compat"), "{why}");
+        let without = Without { mseal: true, mdwe: false };
+        assert_eq!(judge(&lacking, Tier::Compat), Ok(Granted { landlock_abi: 6, without }));
         assert!(announcement(&lacking, Tier::Compat).contains("mseal"));
     }
 

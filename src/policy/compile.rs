@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +51,7 @@ pub enum PolicyError {
         syscall: String,
     },
     /// A word that is neither a constant nor a value of the plan.
-    #[error(
-        "policy {filter}, {syscall}: `{word}` is neither a known constant nor a value of the plan"
-    )]
+    #[error("policy {filter}, {syscall}: `{word}` is neither a known constant nor a value of the plan")]
     Word {
         /// Name of the filter.
         filter: String,
@@ -155,10 +153,7 @@ impl Policy {
     /// # Errors
     /// [`PolicyError::Form`] with the place, also for a field that the form does not have.
     pub fn parse(file: &str, text: &str) -> Result<Self, PolicyError> {
-        serde_json::from_str(text).map_err(|source| PolicyError::Form {
-            file: file.to_owned(),
-            source,
-        })
+        serde_json::from_str(text).map_err(|source| PolicyError::Form { file: file.to_owned(), source })
     }
 
     /// The programs that enforce these rules, in the order in which they must be installed.
@@ -170,9 +165,7 @@ impl Policy {
             return Err(PolicyError::Architecture(arch.to_owned()));
         }
         if self.rules.is_empty() {
-            return Err(PolicyError::Empty {
-                filter: self.filter.clone(),
-            });
+            return Err(PolicyError::Empty { filter: self.filter.clone() });
         }
         let mut passed = Chains::default();
         let mut answered: BTreeMap<u16, Chains> = BTreeMap::new();
@@ -194,35 +187,20 @@ impl Policy {
             let answer = SeccompAction::Errno(u32::from(errno));
             programs.push(self.assemble(name, chains, SeccompAction::Allow, answer)?);
         }
-        programs.push(self.assemble(
-            self.filter.clone(),
-            passed,
-            otherwise,
-            SeccompAction::Allow,
-        )?);
+        programs.push(self.assemble(self.filter.clone(), passed, otherwise, SeccompAction::Allow)?);
         Ok(programs)
     }
 
     /// A rule's number and conditions.
-    fn resolve(
-        &self,
-        rule: &Rule,
-        values: &PlanValues,
-    ) -> Result<(i64, Vec<SeccompCondition>), PolicyError> {
-        let unknown = || PolicyError::Syscall {
-            filter: self.filter.clone(),
-            syscall: rule.syscall.clone(),
-        };
+    fn resolve(&self, rule: &Rule, values: &PlanValues) -> Result<(i64, Vec<SeccompCondition>), PolicyError> {
+        let unknown = || PolicyError::Syscall { filter: self.filter.clone(), syscall: rule.syscall.clone() };
         let nr = syscall_number(&rule.syscall).ok_or_else(unknown)?;
         let nr = i64::try_from(nr).map_err(|_| unknown())?;
         if rule.reason.trim().is_empty() {
             return Err(self.fault(rule, "it has no reason"));
         }
-        let conditions: Result<_, _> = rule
-            .args
-            .iter()
-            .map(|arg| self.condition(rule, arg, values))
-            .collect();
+        let conditions: Result<_, _> =
+            rule.args.iter().map(|arg| self.condition(rule, arg, values)).collect();
         Ok((nr, conditions?))
     }
 
@@ -237,10 +215,7 @@ impl Policy {
             // -1 as an int is 32 set bits in a register of which the kernel reads 32.
             let fits = number & !arg.width.mask() == 0 || number as i64 == i64::from(number as i32);
             if !fits {
-                return Err(self.fault(
-                    rule,
-                    &format!("{operand} is wider than argument `{}`", arg.name),
-                ));
+                return Err(self.fault(rule, &format!("{operand} is wider than argument `{}`", arg.name)));
             }
             Ok(number & arg.width.mask())
         };
@@ -251,8 +226,7 @@ impl Policy {
             (Op::MaskedEq, Some(mask)) => {
                 let mask = number(mask)?;
                 if value & !mask != 0 {
-                    let problem =
-                        format!("`{arg}` can never hold: the mask hides a bit of the value");
+                    let problem = format!("`{arg}` can never hold: the mask hides a bit of the value");
                     return Err(self.fault(rule, &problem));
                 }
                 (SeccompCmpOp::MaskedEq(mask), value)
@@ -266,18 +240,11 @@ impl Policy {
             Width::Bits32 => SeccompCmpArgLen::Dword,
             Width::Bits64 => SeccompCmpArgLen::Qword,
         };
-        SeccompCondition::new(arg.index, width, op, value).map_err(|source| PolicyError::Compiler {
-            filter: self.filter.clone(),
-            source,
-        })
+        SeccompCondition::new(arg.index, width, op, value)
+            .map_err(|source| PolicyError::Compiler { filter: self.filter.clone(), source })
     }
 
-    fn number(
-        &self,
-        rule: &Rule,
-        operand: &Operand,
-        values: &PlanValues,
-    ) -> Result<u64, PolicyError> {
+    fn number(&self, rule: &Rule, operand: &Operand, values: &PlanValues) -> Result<u64, PolicyError> {
         let words = match operand {
             Operand::Number(number) => return Ok(*number as u64),
             Operand::Words(words) => words,
@@ -285,31 +252,21 @@ impl Policy {
         if let Some(value) = values.0.get(words) {
             return Ok(*value);
         }
-        words
-            .split('|')
-            .try_fold(0, |bits, word| match constant(word) {
-                Some(value) => Ok(bits | value as u64),
-                None => Err(PolicyError::Word {
-                    filter: self.filter.clone(),
-                    syscall: rule.syscall.clone(),
-                    word: word.to_owned(),
-                }),
-            })
+        words.split('|').try_fold(0, |bits, word| match constant(word) {
+            Some(value) => Ok(bits | value as u64),
+            None => Err(PolicyError::Word {
+                filter: self.filter.clone(),
+                syscall: rule.syscall.clone(),
+                word: word.to_owned(),
+            }),
+        })
     }
 
-    fn errno(
-        &self,
-        rule: &Rule,
-        operand: &Operand,
-        values: &PlanValues,
-    ) -> Result<u16, PolicyError> {
+    fn errno(&self, rule: &Rule, operand: &Operand, values: &PlanValues) -> Result<u16, PolicyError> {
         // MAX_ERRNO of the kernel: a filter that returns more gets 4095.
         match self.number(rule, operand, values)? {
             errno @ 0..=4095 => Ok(errno as u16),
-            _ => Err(self.fault(
-                rule,
-                &format!("{operand} is not an error number (0 to 4095)"),
-            )),
+            _ => Err(self.fault(rule, &format!("{operand} is not an error number (0 to 4095)"))),
         }
     }
 
@@ -320,13 +277,9 @@ impl Policy {
         mismatch: SeccompAction,
         matched: SeccompAction,
     ) -> Result<Program, PolicyError> {
-        let fault = |source| PolicyError::Compiler {
-            filter: self.filter.clone(),
-            source,
-        };
+        let fault = |source| PolicyError::Compiler { filter: self.filter.clone(), source };
         let rules = chains.into_rules().map_err(fault)?;
-        let filter =
-            SeccompFilter::new(rules, mismatch, matched, TargetArch::x86_64).map_err(fault)?;
+        let filter = SeccompFilter::new(rules, mismatch, matched, TargetArch::x86_64).map_err(fault)?;
         let program = BpfProgram::try_from(filter).map_err(fault)?;
         let words = program.iter().map(|step| {
             u64::from(step.code)
@@ -334,10 +287,7 @@ impl Policy {
                 | u64::from(step.jf) << 24
                 | u64::from(step.k) << 32
         });
-        Ok(Program {
-            name,
-            words: words.collect(),
-        })
+        Ok(Program { name, words: words.collect() })
     }
 
     fn fault(&self, rule: &Rule, problem: &str) -> PolicyError {

@@ -187,9 +187,8 @@ mod tests {
 
     /// A policy of one rule.
     fn policy_of(rule: &str) -> Result<Vec<Program>, PolicyError> {
-        let text = format!(
-            r#"{{"filter": "test", "purpose": "a test", "otherwise": "trap", "rules": [{rule}]}}"#
-        );
+        let text =
+            format!(r#"{{"filter": "test", "purpose": "a test", "otherwise": "trap", "rules": [{rule}]}}"#);
         Policy::parse("test.json", &text)?.compile("x86_64", &PlanValues::new().with("doorbell", 3))
     }
 
@@ -212,9 +211,7 @@ mod tests {
     #[test]
     fn a_wrong_policy_is_an_error_and_never_a_filter() {
         let arg = |arg: &str| {
-            message(policy_of(&format!(
-                r#"{{"syscall": "read", "reason": "r", "args": [{arg}]}}"#
-            )))
+            message(policy_of(&format!(r#"{{"syscall": "read", "reason": "r", "args": [{arg}]}}"#)))
         };
         assert_eq!(message(policy_of("")), "policy test: it has no rules");
         assert_eq!(
@@ -224,48 +221,24 @@ mod tests {
         assert!(message(policy_of(r#"{"syscall": "read"}"#)).contains("missing field `reason`"));
         assert!(message(policy_of(r#"{"syscall": "read", "reason": " "}"#)).contains("no reason"));
         assert!(
-            message(policy_of(
-                r#"{"syscall": "read", "reason": "r", "arg": []}"#
-            ))
-            .contains("unknown field `arg`")
+            message(policy_of(r#"{"syscall": "read", "reason": "r", "arg": []}"#))
+                .contains("unknown field `arg`")
         );
         assert!(
-            message(policy_of(
-                r#"{"syscall": "read", "reason": "r", "action": "log"}"#
-            ))
-            .contains("unknown variant `log`")
+            message(policy_of(r#"{"syscall": "read", "reason": "r", "action": "log"}"#))
+                .contains("unknown variant `log`")
         );
         assert!(
-            message(policy_of(
-                r#"{"syscall": "brk", "reason": "r", "action": {"errno": 4096}}"#
-            ))
-            .contains("not an error number")
+            message(policy_of(r#"{"syscall": "brk", "reason": "r", "action": {"errno": 4096}}"#))
+                .contains("not an error number")
         );
         for (given, said) in [
-            (
-                r#"{"index": 6, "name": "a", "width": 32, "op": "eq", "value": 0}"#,
-                "argument",
-            ),
-            (
-                r#"{"index": 0, "name": "a", "width": 16, "op": "eq", "value": 0}"#,
-                "width 16",
-            ),
-            (
-                r#"{"index": 0, "name": "a", "width": 32, "op": "ge", "value": 0}"#,
-                "unknown variant",
-            ),
-            (
-                r#"{"index": 0, "name": "a", "width": 32, "op": "eq", "value": "PROT_REED"}"#,
-                "PROT_REED",
-            ),
-            (
-                r#"{"index": 0, "name": "a", "width": 32, "op": "eq", "value": 4294967296}"#,
-                "wider",
-            ),
-            (
-                r#"{"index": 0, "name": "a", "width": 32, "op": "masked_eq", "value": 1}"#,
-                "needs a `mask`",
-            ),
+            (r#"{"index": 6, "name": "a", "width": 32, "op": "eq", "value": 0}"#, "argument"),
+            (r#"{"index": 0, "name": "a", "width": 16, "op": "eq", "value": 0}"#, "width 16"),
+            (r#"{"index": 0, "name": "a", "width": 32, "op": "ge", "value": 0}"#, "unknown variant"),
+            (r#"{"index": 0, "name": "a", "width": 32, "op": "eq", "value": "PROT_REED"}"#, "PROT_REED"),
+            (r#"{"index": 0, "name": "a", "width": 32, "op": "eq", "value": 4294967296}"#, "wider"),
+            (r#"{"index": 0, "name": "a", "width": 32, "op": "masked_eq", "value": 1}"#, "needs a `mask`"),
             (
                 r#"{"index": 0, "name": "a", "width": 32, "op": "eq", "mask": 1, "value": 1}"#,
                 "only `masked_eq`",

@@ -25,12 +25,7 @@ pub struct SeccompData {
 impl SeccompData {
     /// A call made the 64-bit way, from address 0.
     pub fn new(nr: u32, args: [u64; 6]) -> Self {
-        Self {
-            nr,
-            arch: AUDIT_ARCH_X86_64,
-            instruction_pointer: 0,
-            args,
-        }
+        Self { nr, arch: AUDIT_ARCH_X86_64, instruction_pointer: 0, args }
     }
 
     /// The 32-bit word at `offset`; little endian.

@@ -26,29 +26,16 @@ pub fn while_loading() -> BitFlags<AccessFs> {
 /// Every right that Landlock ABI `abi` knows, as far as this program knows it; none for 0.
 pub fn handled(abi: u32) -> Handled {
     let abi = ABI::from(i32::try_from(abi).unwrap_or(i32::MAX));
-    Handled {
-        fs: AccessFs::from_all(abi),
-        net: AccessNet::from_all(abi),
-        scope: Scope::from_all(abi),
-    }
+    Handled { fs: AccessFs::from_all(abi), net: AccessNet::from_all(abi), scope: Scope::from_all(abi) }
 }
 
 impl Handled {
     /// The names of the rights as the kernel's documentation has them, without `LANDLOCK_ACCESS_`: `FS_EXECUTE`,
     /// `NET_BIND_TCP`, `SCOPE_SIGNAL`.
     pub fn names(&self) -> Vec<String> {
-        let fs = self
-            .fs
-            .iter()
-            .map(|right| kernel_name("FS", &format!("{right:?}")));
-        let net = self
-            .net
-            .iter()
-            .map(|right| kernel_name("NET", &format!("{right:?}")));
-        let scope = self
-            .scope
-            .iter()
-            .map(|right| kernel_name("SCOPE", &format!("{right:?}")));
+        let fs = self.fs.iter().map(|right| kernel_name("FS", &format!("{right:?}")));
+        let net = self.net.iter().map(|right| kernel_name("NET", &format!("{right:?}")));
+        let scope = self.scope.iter().map(|right| kernel_name("SCOPE", &format!("{right:?}")));
         fs.chain(net).chain(scope).collect()
     }
 }
@@ -89,17 +76,10 @@ mod tests {
     #[test]
     fn names_are_the_kernels() {
         let names = handled(6).names();
-        for name in [
-            "FS_EXECUTE",
-            "FS_READ_FILE",
-            "FS_IOCTL_DEV",
-            "NET_BIND_TCP",
-            "SCOPE_ABSTRACT_UNIX_SOCKET",
-        ] {
-            assert!(
-                names.iter().any(|known| known == name),
-                "{name} in {names:?}"
-            );
+        for name in
+            ["FS_EXECUTE", "FS_READ_FILE", "FS_IOCTL_DEV", "NET_BIND_TCP", "SCOPE_ABSTRACT_UNIX_SOCKET"]
+        {
+            assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
         }
         assert_eq!(names.len(), 20);
     }

@@ -25,10 +25,7 @@ pub fn syscall_name(nr: u64) -> Option<&'static str> {
 
 /// The number of the system call of this name.
 pub fn syscall_number(name: &str) -> Option<u64> {
-    NAMES
-        .iter()
-        .find(|(_, known)| **known == name)
-        .map(|(nr, _)| *nr)
+    NAMES.iter().find(|(_, known)| **known == name).map(|(nr, _)| *nr)
 }
 
 #[cfg(test)]
@@ -39,11 +36,7 @@ mod tests {
     fn every_line_is_a_remark_or_an_entry_in_ascending_order() {
         let lines = TABLE.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(entries().count(), lines);
-        assert!(
-            entries()
-                .zip(entries().skip(1))
-                .all(|((a, _), (b, _))| a < b)
-        );
+        assert!(entries().zip(entries().skip(1)).all(|((a, _), (b, _))| a < b));
         assert_eq!(NAMES.len(), lines);
     }
 

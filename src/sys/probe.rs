@@ -201,10 +201,7 @@ pub struct HostReport {
 impl HostReport {
     /// What came of trying a layer.
     pub fn finding(&self, layer: Layer) -> Finding {
-        self.layers
-            .get(&layer)
-            .copied()
-            .unwrap_or(Finding::NotTried)
+        self.layers.get(&layer).copied().unwrap_or(Finding::NotTried)
     }
 
     /// The layer does what the sandbox needs.
@@ -220,9 +217,7 @@ impl HostReport {
 
     /// The highest tier this host can enforce; `None` when nothing may run here.
     pub fn tier(&self) -> Option<Tier> {
-        [Tier::Full, Tier::Compat]
-            .into_iter()
-            .find(|tier| self.missing(*tier).is_empty())
+        [Tier::Full, Tier::Compat].into_iter().find(|tier| self.missing(*tier).is_empty())
     }
 }
 
@@ -248,30 +243,19 @@ pub const SETTINGS: [&str; 15] = [
 /// Finds out what this host offers. Takes some milliseconds and needs no privilege. The processes it starts are this
 /// thread's children; they are gone when it returns.
 pub fn host() -> HostReport {
-    let mut layers: BTreeMap<Layer, Finding> = Layer::ALL
-        .into_iter()
-        .map(|layer| (layer, Finding::NotTried))
-        .collect();
+    let mut layers: BTreeMap<Layer, Finding> =
+        Layer::ALL.into_iter().map(|layer| (layer, Finding::NotTried)).collect();
     let status = fs::read_to_string("/proc/self/status");
-    let procfs = status
-        .as_ref()
-        .map(drop)
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
+    let procfs =
+        status.as_ref().map(drop).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
     layers.insert(Layer::Procfs, finding("open", procfs));
     layers.insert(Layer::MemfdSeals, finding("memfd_create", memfd(0)));
-    layers.insert(
-        Layer::NoexecSeal,
-        finding("memfd_create", memfd(libc::MFD_NOEXEC_SEAL)),
-    );
+    layers.insert(Layer::NoexecSeal, finding("memfd_create", memfd(libc::MFD_NOEXEC_SEAL)));
     // SAFETY: close_range(2) takes numbers; no descriptor has the highest number there is.
-    let close_range =
-        check(unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) }).map(drop);
+    let close_range = check(unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) }).map(drop);
     layers.insert(Layer::CloseRange, finding("close_range", close_range));
     let abi = landlock_abi();
-    layers.insert(
-        Layer::Landlock,
-        finding("landlock_create_ruleset", abi.map(drop)),
-    );
+    layers.insert(Layer::Landlock, finding("landlock_create_ruleset", abi.map(drop)));
     let abi = abi.unwrap_or(0);
 
     layers.extend(attempt(abi, Namespaces::All));
@@ -281,15 +265,8 @@ pub fn host() -> HostReport {
         layers.extend(attempt(abi, Namespaces::None));
     }
     if layers[&Layer::Landlock] == Finding::Works {
-        let refused = Finding::Refused {
-            errno: libc::EINVAL,
-            call: "landlock_create_ruleset",
-        };
-        let scopes = if abi >= SCOPES_SINCE {
-            Finding::Works
-        } else {
-            refused
-        };
+        let refused = Finding::Refused { errno: libc::EINVAL, call: "landlock_create_ruleset" };
+        let scopes = if abi >= SCOPES_SINCE { Finding::Works } else { refused };
         layers.insert(Layer::LandlockScopes, scopes);
     }
     HostReport {
@@ -302,10 +279,8 @@ pub fn host() -> HostReport {
             .into_iter()
             .filter_map(|path| Some((path, fs::read_to_string(path).ok()?.trim_end().to_owned())))
             .collect(),
-        filtered: status.is_ok_and(|text| {
-            text.lines()
-                .any(|line| line.starts_with("Seccomp:") && line.ends_with('2'))
-        }),
+        filtered: status
+            .is_ok_and(|text| text.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2'))),
     }
 }
 
@@ -315,10 +290,7 @@ const SCOPES_SINCE: u32 = 6;
 fn finding(call: &'static str, result: Result<(), Errno>) -> Finding {
     match result {
         Ok(()) => Finding::Works,
-        Err(errno) => Finding::Refused {
-            errno: errno as i32,
-            call,
-        },
+        Err(errno) => Finding::Refused { errno: errno as i32, call },
     }
 }
 
@@ -330,7 +302,11 @@ fn memfd(flag: libc::c_uint) -> Result<(), Errno> {
 /// LANDLOCK_CREATE_RULESET_VERSION (linux/landlock.h).
 const LANDLOCK_VERSION: u32 = 1;
 
-fn landlock_abi() -> Result<u32, Errno> {
+/// The highest Landlock ABI of the kernel.
+///
+/// # Errors
+/// ENOSYS where it was built without Landlock, EOPNOTSUPP where it was started without.
+pub fn landlock_abi() -> Result<u32, Errno> {
     // SAFETY: with this flag the call takes no ruleset and returns a number.
     let abi = check(unsafe {
         libc::syscall(
@@ -349,12 +325,7 @@ mod tests {
 
     #[test]
     fn the_list_of_layers_is_in_the_order_of_their_numbers() {
-        assert!(
-            Layer::ALL
-                .iter()
-                .enumerate()
-                .all(|(index, layer)| *layer as usize == index)
-        );
+        assert!(Layer::ALL.iter().enumerate().all(|(index, layer)| *layer as usize == index));
     }
 
     #[test]

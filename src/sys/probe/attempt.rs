@@ -43,22 +43,14 @@ type Findings = BTreeMap<Layer, Finding>;
 pub(super) fn attempt(landlock_abi: u32, namespaces: Namespaces) -> Findings {
     let mut found = Findings::new();
     let flags = match namespaces {
-        Namespaces::All => KINDS
-            .iter()
-            .fold(libc::CLONE_NEWUSER, |flags, (_, kind)| flags | kind),
+        Namespaces::All => KINDS.iter().fold(libc::CLONE_NEWUSER, |flags, (_, kind)| flags | kind),
         Namespaces::None => 0,
     };
-    let (Ok((report, report_end)), Ok((go_end, go))) =
-        (pipe2(OFlag::O_CLOEXEC), pipe2(OFlag::O_CLOEXEC))
+    let (Ok((report, report_end)), Ok((go_end, go))) = (pipe2(OFlag::O_CLOEXEC), pipe2(OFlag::O_CLOEXEC))
     else {
         return found;
     };
-    let child = Child {
-        report: report_end.as_raw_fd(),
-        go: go_end.as_raw_fd(),
-        landlock_abi,
-        namespaces,
-    };
+    let child = Child { report: report_end.as_raw_fd(), go: go_end.as_raw_fd(), landlock_abi, namespaces };
     let (pid, clone3) = match spawn(flags, &child) {
         Ok(spawned) => spawned,
         Err(errno) => {
@@ -88,12 +80,7 @@ pub(super) fn attempt(landlock_abi: u32, namespaces: Namespaces) -> Findings {
 /// Which kinds of namespace the kernel makes, each together with a user namespace.
 pub(super) fn each_namespace() -> Findings {
     let works = |flags: libc::c_int| {
-        let child = Child {
-            report: -1,
-            go: -1,
-            landlock_abi: 0,
-            namespaces: Namespaces::None,
-        };
+        let child = Child { report: -1, go: -1, landlock_abi: 0, namespaces: Namespaces::None };
         finding("clone", spawn(flags, &child).map(drop))
     };
     let user = works(libc::CLONE_NEWUSER);
@@ -135,25 +122,13 @@ fn spawn(flags: libc::c_int, child: &Child) -> Result<(Spawned, Finding), Errno>
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of this memory and returns here as from fork(2); it makes only system
     // calls, so locks that other threads held do not matter.
-    let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            size_of::<libc::clone_args>(),
-        )
-    });
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) });
     let (pid, finding) = match pid {
         Err(Errno::ENOSYS) => {
             let flags = libc::c_long::from(flags & !CLONE_NEWTIME | libc::SIGCHLD);
             // SAFETY: as above; stack 0 means the copy of this one.
             let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-            (
-                pid,
-                Finding::Refused {
-                    errno: libc::ENOSYS,
-                    call: "clone3",
-                },
-            )
+            (pid, Finding::Refused { errno: libc::ENOSYS, call: "clone3" })
         }
         other => (other?, Finding::Works),
     };
@@ -164,10 +139,7 @@ fn spawn(flags: libc::c_int, child: &Child) -> Result<(Spawned, Finding), Errno>
         // SAFETY: CLONE_PIDFD stored a fresh descriptor that nobody else owns.
         drop(unsafe { OwnedFd::from_raw_fd(pidfd) });
     }
-    Ok((
-        Spawned(Pid::from_raw(i32::try_from(pid).unwrap_or(0))),
-        finding,
-    ))
+    Ok((Spawned(Pid::from_raw(i32::try_from(pid).unwrap_or(0))), finding))
 }
 
 /// As the launcher does it when it is not root.
@@ -216,11 +188,7 @@ fn see_trap(pid: Pid, traced: bool) -> Finding {
         true => libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGSYS,
         false => libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS,
     };
-    if seen {
-        Finding::Works
-    } else {
-        Finding::NoEffect
-    }
+    if seen { Finding::Works } else { Finding::NoEffect }
 }
 
 /// Bytes of a record: the layer, the call, and the error number, little-endian.
@@ -315,12 +283,7 @@ impl Child {
     /// A filter that answers one call with an error number and traps another, installed last: then the trap.
     unsafe fn filter(&self) {
         const fn op(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-            libc::sock_filter {
-                code: code as u16,
-                jt,
-                jf,
-                k,
-            }
+            libc::sock_filter { code: code as u16, jt, jf, k }
         }
         const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
         const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -333,22 +296,13 @@ impl Child {
             op(RETURN, 0, 0, libc::SECCOMP_RET_TRAP),
             op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         ];
-        let filter = libc::sock_fprog {
-            len: program.len() as u16,
-            filter: program.as_ptr().cast_mut(),
-        };
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
         unsafe {
-            let installed = check(libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                0,
-                &raw const filter,
-            ));
+            let installed =
+                check(libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter));
             let step = match installed {
                 Err(errno) => Err((10, errno as i32)),
-                Ok(_) if check(libc::syscall(libc::SYS_getppid)) != Err(Errno::EDOM) => {
-                    Err((10, NO_EFFECT))
-                }
+                Ok(_) if check(libc::syscall(libc::SYS_getppid)) != Err(Errno::EDOM) => Err((10, NO_EFFECT)),
                 Ok(_) => Ok(()),
             };
             self.tell(Layer::Seccomp, step);
@@ -358,9 +312,7 @@ impl Child {
 }
 
 fn at(call: u8, result: libc::c_long) -> Step {
-    check(result)
-        .map(drop)
-        .map_err(|errno| (call, errno as i32))
+    check(result).map(drop).map_err(|errno| (call, errno as i32))
 }
 
 unsafe fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Step {
@@ -369,32 +321,17 @@ unsafe fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Step {
 
 /// What the PD host does for its root. A directory that every host has is covered: nothing is created in the host's files.
 unsafe fn empty_root() -> Step {
-    let (none, root, place, here) = (
-        std::ptr::null(),
-        c"/".as_ptr(),
-        c"/proc".as_ptr(),
-        c".".as_ptr(),
-    );
+    let (none, root, place, here) = (std::ptr::null(), c"/".as_ptr(), c"/proc".as_ptr(), c".".as_ptr());
     let data = std::ptr::null();
     unsafe {
         // The user that the maps made: without them no file can be created.
         at(12, libc::syscall(libc::SYS_setresuid, 0, 0, 0))?;
-        at(
-            0,
-            libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, data).into(),
-        )?;
+        at(0, libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, data).into())?;
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
         let tmpfs = c"tmpfs".as_ptr();
-        at(
-            1,
-            libc::mount(tmpfs, place, tmpfs, flags, c"size=4096".as_ptr().cast()).into(),
-        )?;
+        at(1, libc::mount(tmpfs, place, tmpfs, flags, c"size=4096".as_ptr().cast()).into())?;
         at(1, libc::chdir(place).into())?;
-        let file = libc::open(
-            c"image".as_ptr(),
-            libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC,
-            0o500,
-        );
+        let file = libc::open(c"image".as_ptr(), libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC, 0o500);
         at(2, file.into())?;
         libc::close(file);
         at(3, libc::syscall(libc::SYS_pivot_root, here, here))?;
@@ -409,11 +346,7 @@ unsafe fn empty_root() -> Step {
 unsafe fn page(rights: libc::c_int) -> Result<*mut libc::c_void, (u8, i32)> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, rights, flags, -1, 0) };
-    if page == libc::MAP_FAILED {
-        Err((11, Errno::last() as i32))
-    } else {
-        Ok(page)
-    }
+    if page == libc::MAP_FAILED { Err((11, Errno::last() as i32)) } else { Ok(page) }
 }
 
 const PAGE: usize = 4096;
@@ -447,21 +380,11 @@ unsafe fn landlock() -> Step {
     const READ_DIR: u64 = 1 << 3;
     let handled = READ_DIR;
     unsafe {
-        let ruleset = libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            &raw const handled,
-            size_of::<u64>(),
-            0,
-        );
+        let ruleset =
+            libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, size_of::<u64>(), 0);
         at(8, ruleset)?;
-        at(
-            9,
-            libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0),
-        )?;
-        match libc::open(
-            c"/".as_ptr(),
-            libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC,
-        ) {
+        at(9, libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0))?;
+        match libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) {
             -1 if Errno::last() == Errno::EACCES => Ok(()),
             _ => Err((9, NO_EFFECT)),
         }
