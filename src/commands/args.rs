@@ -65,7 +65,7 @@ pub struct RunArgs {
     /// says so. A host that offers less than the tier is an error (exit code 4); see `mk-sandbox doctor`.
     #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
     pub tier: Tier,
-    /// Memory that malloc can hand out in each PD: bytes, or with K, M or G behind the number
+    /// Memory that malloc can hand out in each PD, at least: bytes, or with K, M or G behind the number
     ///
     /// It is set aside before the PD runs. When it is used up, malloc returns NULL.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
