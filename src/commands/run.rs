@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::load::{self, Loaded};
 use super::{build, embedded, tier};
-use crate::cli::RunArgs;
+use super::args::RunArgs;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::image::Image;
