@@ -64,10 +64,49 @@ pub struct PdPlan {
     pub channel_pages: u64,
     /// Channel ends, ascending by id.
     pub ends: Vec<EndPlan>,
+    /// Its parent, and its child id there: who hears of its faults.
+    pub parent: Option<(PdIndex, u8)>,
+    /// Child ids with the PDs, ascending: it may stop, resume and restart them, and handles their faults.
+    pub children: Vec<(u8, PdIndex)>,
+    /// User capability slots, ascending.
+    pub cspace: Vec<CapPlan>,
+    /// Bit N: irq id N. Inert: no host source is bound to it.
+    pub irqs: u64,
+    /// Bit N: ioport id N. Inert as well.
+    pub ioports: u64,
+    /// Runs only on its callers' time.
+    pub passive: bool,
+    /// Microseconds of a CPU in every period.
+    pub budget_us: u64,
+    /// Microseconds.
+    pub period_us: u64,
     /// Descriptors it holds while it runs, ascending; no others are open.
     pub descriptors: Vec<Descriptor>,
     /// Longest spin before it sleeps, in time stamp counter cycles.
     pub spin_cycles: u64,
+}
+
+/// A capability to another PD, in a user slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CapPlan {
+    /// 1 to 127.
+    pub slot: u8,
+    /// To what of it.
+    pub object: CapObject,
+    /// Whose.
+    pub pd: PdIndex,
+}
+
+/// What a capability is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapObject {
+    /// Its thread: suspend, resume, registers.
+    Tcb,
+    /// Its scheduling context: the time it has run.
+    SchedContext,
+    /// Its address space: nothing can be done with it here.
+    VSpace,
 }
 
 /// A descriptor a PD holds.
@@ -138,6 +177,14 @@ impl Plan {
                     channel_pages: channels.pages,
                     descriptors: descriptors(&channels.ends),
                     ends: channels.ends,
+                    parent: pd.parent,
+                    children: children(system, index),
+                    cspace: pd.cspace.iter().map(cap).collect(),
+                    irqs: pd.irqs.iter().map(|irq| 1 << irq.id).sum(),
+                    ioports: pd.ioports.iter().map(|ioport| 1 << ioport.id).sum(),
+                    passive: pd.passive,
+                    budget_us: pd.budget_us,
+                    period_us: pd.period_us,
                     spin_cycles: if options.cpus > 1 { SPIN_CYCLES } else { 0 },
                 }
             })
@@ -145,10 +192,35 @@ impl Plan {
         Ok(Self { regions: memory::regions(system), pds })
     }
 
+    /// True when the launcher may be asked for something by this PD.
+    pub fn may_ask(&self, index: PdIndex) -> bool {
+        let pd = self.pd(index);
+        !pd.children.is_empty() || !pd.cspace.is_empty()
+    }
+
     /// The PD with this index.
     pub fn pd(&self, index: PdIndex) -> &PdPlan {
         &self.pds[index.0]
     }
+}
+
+fn children(system: &System, parent: PdIndex) -> Vec<(u8, PdIndex)> {
+    let mut list: Vec<(u8, PdIndex)> = system
+        .indexed_pds()
+        .filter_map(|(index, pd)| pd.parent.filter(|(of, _)| *of == parent).map(|(_, id)| (id, index)))
+        .collect();
+    list.sort();
+    list
+}
+
+fn cap(cap: &crate::sdf::cspace::CapSlot) -> CapPlan {
+    use crate::sdf::cspace::Object;
+    let object = match cap.object {
+        Object::Tcb => CapObject::Tcb,
+        Object::SchedContext => CapObject::SchedContext,
+        Object::VSpace => CapObject::VSpace,
+    };
+    CapPlan { slot: cap.slot, object, pd: cap.pd }
 }
 
 /// The doorbell of every peer that some end leads to stands at the descriptor its ends name.

@@ -47,7 +47,6 @@ const CAP_SHAPE: Shape = Shape {
 /// Reads the `cspace` of the PD `pd`, when every PD is known.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) {
     b.cx.shape(element, &SHAPE);
-    b.cx.unsupported("cspace", &element.span);
     let mut slots: BTreeMap<u8, CapSlot> = BTreeMap::new();
     for child in &element.children {
         let object = match child.name {

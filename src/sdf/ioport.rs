@@ -33,7 +33,6 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
     let cx = &mut b.cx;
     cx.shape(element, &SHAPE);
     cx.require_arch(ArchSet::X86_64, "`ioport`", &element.span);
-    cx.unsupported("ioport", &element.span);
     cx.warning(
         &element.span,
         "these I/O ports reach no device: Linux has none for them",

@@ -184,7 +184,6 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         Form::IoApic => read_io_apic(cx, element),
         Form::Msi => read_msi(cx, element),
     };
-    cx.unsupported("irq", &element.span);
     cx.warning(
         &element.span,
         "this interrupt never arrives: Linux has no source for it",

@@ -81,9 +81,6 @@ pub(super) fn read<'e, 's>(
     let (scheduling, priority) = scheduling(&mut b.cx, element);
     let passive = b.cx.boolean(element, "passive", false);
     let smc = b.cx.boolean(element, "smc", false);
-    if let (true, Some(attribute)) = (passive, element.attribute("passive")) {
-        b.cx.unsupported("passive=\"true\"", &attribute.span);
-    }
     if let (true, Some(attribute)) = (smc, element.attribute("smc")) {
         b.cx.unsupported("smc=\"true\"", &attribute.span);
         b.cx.require_arch(ArchSet::AARCH64, "`smc`", &attribute.span);
@@ -197,7 +194,6 @@ fn read_parent<'s>(
         }
         return None;
     };
-    b.cx.unsupported("protection_domain inside protection_domain", &element.span);
     let attribute = b.cx.required(element, "id")?;
     let id = b.cx.number(attribute)?;
     let id = u8::try_from(b.cx.within(attribute, id, 0, u64::from(MAX_ID))?).ok()?;
