@@ -209,6 +209,50 @@ fn hash_tables_of_the_old_kind() {
 }
 
 #[test]
+fn chains_that_would_take_long() {
+    let many: String = (0..600)
+        .map(|i| format!("void f{i}(void) {{}}\n"))
+        .collect();
+    let source = format!("{ENTRY}{many}");
+    let mut bytes = compile(&source, &["-Wl,--hash-style=gnu"]);
+    read(&bytes).unwrap();
+    // Only the last mark stays: the chains become one.
+    let at = table_at(&bytes, elf::DT_GNU_HASH);
+    let word = |b: &[u8], i: usize| u32::from_le_bytes(b[at + i * 4..][..4].try_into().unwrap());
+    let chain = 4 + word(&bytes, 2) as usize * 2 + word(&bytes, 0) as usize;
+    for index in 0..600 {
+        bytes[at + (chain + index) * 4] &= !1;
+    }
+    let found = problem(&bytes);
+    refused!(
+        found,
+        Problem::Table {
+            table: ".gnu.hash",
+            why: "a chain has more than 256 symbols"
+        }
+    );
+
+    let mut bytes = compile(&source, &["-Wl,--hash-style=sysv"]);
+    let at = table_at(&bytes, elf::DT_HASH);
+    let word = |b: &[u8], i: usize| u32::from_le_bytes(b[at + i * 4..][..4].try_into().unwrap());
+    let (buckets, symbols) = (word(&bytes, 0) as usize, word(&bytes, 1));
+    set32(&mut bytes, at + 8, 1);
+    (1..buckets).for_each(|bucket| set32(&mut bytes, at + 8 + bucket * 4, 0));
+    for symbol in 1..symbols {
+        let next = if symbol + 1 < symbols { symbol + 1 } else { 0 };
+        set32(&mut bytes, at + (2 + buckets + symbol as usize) * 4, next);
+    }
+    let found = problem(&bytes);
+    refused!(
+        found,
+        Problem::Table {
+            table: ".hash",
+            why: "a chain has more than 256 symbols"
+        }
+    );
+}
+
+#[test]
 fn relocations() {
     let rela = table_at(plain(), elf::DT_RELA);
     let relative = with_entry(plain(), elf::DT_RELACOUNT, elf::DT_DEBUG, 0);
