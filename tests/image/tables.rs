@@ -453,3 +453,36 @@ fn symbol_versions() {
     let without = with_entry(plain(), elf::DT_VERNEED, elf::DT_DEBUG, 0);
     assert_eq!(place(problem(&without)), ".gnu.version");
 }
+
+#[test]
+fn version_lists_that_share_records() {
+    let space = "const unsigned records[20000] __attribute__((used)) = {1};\n";
+    let source = std::fs::read_to_string(fixture("plain.c")).unwrap() + space;
+    let mut bytes = compile(&source, &[]);
+    let records = read(&bytes).unwrap().variable("records").unwrap().vaddr;
+    let needed = table_at(&bytes, elf::DT_VERNEED);
+    let first: [u8; 16] = at(&bytes, needed);
+    let version: [u8; 16] = at(&bytes, needed + first[8] as usize);
+    // Two thousand libraries, each with the same two thousand versions behind them.
+    let start = offset_of(&bytes, records);
+    for index in 0..2000u32 {
+        let library = start + index as usize * 16;
+        set(&mut bytes, library, &first);
+        set32(&mut bytes, library + 8, (2000 - index) * 16);
+        set32(&mut bytes, library + 12, if index < 1999 { 16 } else { 0 });
+        set(&mut bytes, library + 32000, &version);
+        set32(
+            &mut bytes,
+            library + 32000 + 12,
+            if index < 1999 { 16 } else { 0 },
+        );
+    }
+    let found = problem(&with_value(&bytes, elf::DT_VERNEED, records));
+    refused!(
+        found,
+        Problem::Table {
+            table: ".gnu.version_r",
+            why: "there are more than 4096 records"
+        }
+    );
+}
