@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use object::read::ReadRef;
+use std::ffi::CStr;
 
 /// The only byte order an image may have.
 pub(super) const LE: object::LittleEndian = object::LittleEndian;
@@ -35,9 +36,7 @@ pub(super) fn slice(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
 pub(super) fn string(strings: &[u8], offset: u64) -> Option<&[u8]> {
     let tail = strings.get(usize::try_from(offset).ok()?..)?;
     let tail = &tail[..tail.len().min(NAME_MAX + 1)];
-    tail.iter()
-        .position(|&byte| byte == 0)
-        .map(|end| &tail[..end])
+    CStr::from_bytes_until_nul(tail).ok().map(CStr::to_bytes)
 }
 
 /// A name out of a hostile file, made fit for a message: control characters escaped, the length bounded.

@@ -12,6 +12,10 @@ use object::elf;
 use object::endian::{LittleEndian, U32};
 use std::ops::Range;
 
+/// Longest chain. Linkers make as many buckets as keep chains at a few symbols; the dynamic linker walks one for each
+/// relocation.
+const CHAIN_MAX: usize = 256;
+
 /// What is known after the check.
 pub(super) struct Hash {
     /// Symbols that the table can reach: indexes below this.
@@ -88,19 +92,27 @@ fn gnu(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
         });
     };
     // The last chain's end is the end of all: every other chain begins before it, and so ends at its mark or before.
-    let mut symbol = last;
+    let endless = || fault("its last chain has no end inside the segment");
+    let mut symbols = last;
     loop {
-        let at = chains_at + (symbol - first) * 4;
-        let (word, end) = words(bytes, layout, at, 1)
-            .ok_or_else(|| fault("its last chain has no end inside the segment"))?;
-        symbol += 1;
+        let at = chains_at + (symbols - first) * 4;
+        let (word, _) = words(bytes, layout, at, 1).ok_or_else(endless)?;
+        symbols += 1;
         if word[0].get(LE) & 1 != 0 {
-            return Ok(Hash {
-                symbols: symbol,
-                file: start..end,
-            });
+            break;
         }
     }
+    let (chain, end) = words(bytes, layout, chains_at, symbols - first).ok_or_else(endless)?;
+    if chain
+        .split(|word| word.get(LE) & 1 != 0)
+        .any(|links| links.len() >= CHAIN_MAX)
+    {
+        return Err(fault("a chain has more than 256 symbols"));
+    }
+    Ok(Hash {
+        symbols,
+        file: start..end,
+    })
 }
 
 fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
@@ -126,7 +138,12 @@ fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
     let mut met = vec![false; chain.len()];
     for first in bucket {
         let mut symbol = first.get(LE) as usize;
+        let mut links = 0;
         while symbol != 0 {
+            links += 1;
+            if links > CHAIN_MAX {
+                return Err(fault("a chain has more than 256 symbols"));
+            }
             match met.get_mut(symbol) {
                 None => return Err(fault("a chain leaves the symbol table")),
                 Some(true) => return Err(fault("a chain meets a symbol twice")),

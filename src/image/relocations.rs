@@ -249,8 +249,9 @@ fn check(entry: &Rela, layout: &Layout, symbols: &Symbols, bytes: &[u8]) -> Resu
             let defined = symbol.st_shndx.get(LE) != elf::SHN_UNDEF;
             let local =
                 symbol.st_bind() == elf::STB_LOCAL || symbol.st_visibility() != elf::STV_DEFAULT;
-            let right = index == 0 && symbol.st_bind() == elf::STB_LOCAL
-                || defined && symbol.st_type() == elf::STT_TLS;
+            // A local symbol, whatever it is, stands for the image's own block.
+            let right =
+                symbol.st_bind() == elf::STB_LOCAL || defined && symbol.st_type() == elf::STT_TLS;
             if !layout.tls || !right {
                 return Err(fault(
                     "it needs a thread-local variable that the image does not define",

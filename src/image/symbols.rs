@@ -127,8 +127,8 @@ impl Symbols {
         let len = self.strings.end - self.strings.start;
         let strings = slice(bytes, self.strings.start, len).unwrap_or_default();
         let mut wanted = name.as_bytes().to_vec();
-        // A name with a NUL in it is nobody's; nor is one that no string may be as long as.
-        let possible = !wanted.contains(&0) && wanted.len() <= NAME_MAX;
+        // Nobody's name is empty, has a NUL in it, or is longer than names may be.
+        let possible = !wanted.is_empty() && !wanted.contains(&0) && wanted.len() <= NAME_MAX;
         wanted.push(0);
         self.entries(bytes).iter().filter(move |symbol| {
             let at = symbol.st_name.get(LE) as usize;

@@ -32,6 +32,7 @@ pub(super) fn check(
         layout,
         dynamic,
         highest: 0,
+        records: 0,
         list: None,
     };
     let mut file = Vec::new();
@@ -73,6 +74,10 @@ pub(super) fn check(
     }
 }
 
+/// Most records of both lists. Linkers write one for each library and version, some dozens. Lists may share records,
+/// so without a bound a small file could keep the dynamic linker walking for hours.
+const RECORDS_MAX: usize = 4096;
+
 struct Walk<'a> {
     bytes: &'a [u8],
     layout: &'a Layout,
@@ -80,6 +85,8 @@ struct Walk<'a> {
     /// Highest version index: the dynamic linker's array ends with it, and does not exist while it is 0. Index 1,
     /// "global", is inside of any array, since every real version has a higher one.
     highest: u16,
+    /// Records met.
+    records: usize,
     /// From the first to the last byte of the list that is being walked.
     list: Option<Range<u64>>,
 }
@@ -92,6 +99,10 @@ impl Walk<'_> {
         let fault = |why| Problem::Table { table: name, why };
         if !vaddr.is_multiple_of(4) {
             return Err(fault("a record is not aligned to 4 bytes"));
+        }
+        self.records += 1;
+        if self.records > RECORDS_MAX {
+            return Err(fault("there are more than 4096 records"));
         }
         let len = size_of::<T>() as u64;
         let outside = || fault("a record is not inside the file's part of a read-only segment");

@@ -14,11 +14,24 @@ pub const LE: object::LittleEndian = object::LittleEndian;
 pub type ProgramHeader = elf::ProgramHeader64<object::LittleEndian>;
 pub type Dyn = elf::Dyn64<object::LittleEndian>;
 
-/// A directory of this run's own.
+/// A directory of this run's own; those of runs that are over are removed.
 pub fn directory() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("image-{}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    path
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix("image-"));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Another run may be at it, too.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = parent.join(format!("image-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    DIRECTORY.get_or_init(make).clone()
 }
 
 /// A path that no other test uses.
@@ -76,10 +89,10 @@ pub fn compile_with(source: &str, flags: &[&str]) -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
-/// `plain.c` as the compiler builds it by itself.
+/// `plain.c` as the compiler builds it by itself, with the hash table that every linker can make.
 pub fn plain() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| compile_file(&fixture("plain.c"), &[]))
+    BYTES.get_or_init(|| compile_file(&fixture("plain.c"), &["-Wl,--hash-style=gnu"]))
 }
 
 /// The two entry points, for sources that need nothing else of them.

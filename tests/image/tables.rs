@@ -209,6 +209,50 @@ fn hash_tables_of_the_old_kind() {
 }
 
 #[test]
+fn chains_that_would_take_long() {
+    let many: String = (0..600)
+        .map(|i| format!("void f{i}(void) {{}}\n"))
+        .collect();
+    let source = format!("{ENTRY}{many}");
+    let mut bytes = compile(&source, &["-Wl,--hash-style=gnu"]);
+    read(&bytes).unwrap();
+    // Only the last mark stays: the chains become one.
+    let at = table_at(&bytes, elf::DT_GNU_HASH);
+    let word = |b: &[u8], i: usize| u32::from_le_bytes(b[at + i * 4..][..4].try_into().unwrap());
+    let chain = 4 + word(&bytes, 2) as usize * 2 + word(&bytes, 0) as usize;
+    for index in 0..600 {
+        bytes[at + (chain + index) * 4] &= !1;
+    }
+    let found = problem(&bytes);
+    refused!(
+        found,
+        Problem::Table {
+            table: ".gnu.hash",
+            why: "a chain has more than 256 symbols"
+        }
+    );
+
+    let mut bytes = compile(&source, &["-Wl,--hash-style=sysv"]);
+    let at = table_at(&bytes, elf::DT_HASH);
+    let word = |b: &[u8], i: usize| u32::from_le_bytes(b[at + i * 4..][..4].try_into().unwrap());
+    let (buckets, symbols) = (word(&bytes, 0) as usize, word(&bytes, 1));
+    set32(&mut bytes, at + 8, 1);
+    (1..buckets).for_each(|bucket| set32(&mut bytes, at + 8 + bucket * 4, 0));
+    for symbol in 1..symbols {
+        let next = if symbol + 1 < symbols { symbol + 1 } else { 0 };
+        set32(&mut bytes, at + (2 + buckets + symbol as usize) * 4, next);
+    }
+    let found = problem(&bytes);
+    refused!(
+        found,
+        Problem::Table {
+            table: ".hash",
+            why: "a chain has more than 256 symbols"
+        }
+    );
+}
+
+#[test]
 fn relocations() {
     let rela = table_at(plain(), elf::DT_RELA);
     let relative = with_entry(plain(), elf::DT_RELACOUNT, elf::DT_DEBUG, 0);
@@ -408,4 +452,37 @@ fn symbol_versions() {
     assert_eq!(place(problem(&without)), ".gnu.version");
     let without = with_entry(plain(), elf::DT_VERNEED, elf::DT_DEBUG, 0);
     assert_eq!(place(problem(&without)), ".gnu.version");
+}
+
+#[test]
+fn version_lists_that_share_records() {
+    let space = "const unsigned records[20000] __attribute__((used)) = {1};\n";
+    let source = std::fs::read_to_string(fixture("plain.c")).unwrap() + space;
+    let mut bytes = compile(&source, &[]);
+    let records = read(&bytes).unwrap().variable("records").unwrap().vaddr;
+    let needed = table_at(&bytes, elf::DT_VERNEED);
+    let first: [u8; 16] = at(&bytes, needed);
+    let version: [u8; 16] = at(&bytes, needed + first[8] as usize);
+    // Two thousand libraries, each with the same two thousand versions behind them.
+    let start = offset_of(&bytes, records);
+    for index in 0..2000u32 {
+        let library = start + index as usize * 16;
+        set(&mut bytes, library, &first);
+        set32(&mut bytes, library + 8, (2000 - index) * 16);
+        set32(&mut bytes, library + 12, if index < 1999 { 16 } else { 0 });
+        set(&mut bytes, library + 32000, &version);
+        set32(
+            &mut bytes,
+            library + 32000 + 12,
+            if index < 1999 { 16 } else { 0 },
+        );
+    }
+    let found = problem(&with_value(&bytes, elf::DT_VERNEED, records));
+    refused!(
+        found,
+        Problem::Table {
+            table: ".gnu.version_r",
+            why: "there are more than 4096 records"
+        }
+    );
 }
