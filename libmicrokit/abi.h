@@ -207,7 +207,8 @@ struct mk_handoff {
 /* a: child. */
 #define MK_OP_PD_STOP 4
 #define MK_OP_PD_RESUME 5
-/* a: user capability slot. */
+/* a: user capability slot 0..127, or MK_SLOT_CHILD + child id: a parent holds its children's TCBs. */
+#define MK_SLOT_CHILD 128
 #define MK_OP_TCB_SUSPEND 6
 #define MK_OP_TCB_RESUME 7
 /* a: slot; b: suspend (read) or resume (write) it; c: words; d: address of a seL4_UserContext. */

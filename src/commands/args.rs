@@ -70,6 +70,18 @@ pub struct RunArgs {
     /// It is set aside before the PD runs. When it is used up, malloc returns NULL.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
+    /// Who decides when PDs run
+    ///
+    /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
+    /// can run exactly the one with the highest priority does; every switch is immediate and the same in every run.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
+    pub schedule: Schedule,
+    /// What becomes of a PD without a parent that faults
+    ///
+    /// continue: it stays stopped, the others go on. stop: the system ends. restart: it is started again as a fresh process
+    /// with clean memory, after pauses that grow from 10 ms to 5 s.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFault::Continue)]
+    pub on_fault: OnFault,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
@@ -137,6 +149,45 @@ impl From<Console> for Mode {
         match console {
             Console::Prefixed => Self::Prefixed,
             Console::Raw => Self::Raw,
+        }
+    }
+}
+
+/// `--schedule`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Schedule {
+    /// Linux schedules
+    Linux,
+    /// seL4's rules
+    Microkit,
+}
+
+impl From<Schedule> for crate::launch::Schedule {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Linux => Self::Linux,
+            Schedule::Microkit => Self::Microkit,
+        }
+    }
+}
+
+/// `--on-fault`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnFault {
+    /// The others go on
+    Continue,
+    /// The system ends
+    Stop,
+    /// It is started again
+    Restart,
+}
+
+impl From<OnFault> for crate::monitor::Policy {
+    fn from(on_fault: OnFault) -> Self {
+        match on_fault {
+            OnFault::Continue => Self::Continue,
+            OnFault::Stop => Self::Stop,
+            OnFault::Restart => Self::Restart,
         }
     }
 }

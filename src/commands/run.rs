@@ -59,6 +59,7 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         filters,
         landlock_abi: tier.landlock_abi,
         without: tier.without,
+        schedule: args.schedule.into(),
         libmicrokit: embedded::LIBMICROKIT,
     };
     let outcome = launch_and_watch(&launch, args, seam).map_err(|error| {
@@ -86,9 +87,13 @@ fn launch_and_watch<S: Seam>(
     let resources = launch::prepare(launch)?;
     let running = launch::start(launch, &resources, &signals, seam)?;
     tracing::info!(pds = running.len(), "every PD is confined and ready");
-    let until = Until { idle: args.until_idle, limit: args.timeout };
-    let mut on_fault = |fault: &monitor::Fault| tell(&report::fault(&launch.plan, fault));
-    monitor::run(launch, &resources, running, &signals, args.console.into(), until, &mut on_fault)
+    let options = monitor::Options {
+        console: args.console.into(),
+        until: Until { idle: args.until_idle, limit: args.timeout },
+        policy: args.on_fault.into(),
+    };
+    let on_fault = |fault: &monitor::Fault, policy| tell(&report::fault(&launch.plan, fault, policy));
+    monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
         .map_err(prepare("watching the system"))
 }
 

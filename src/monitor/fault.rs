@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use nix::unistd::Pid;
 
+use super::decode;
 use crate::image::Image;
 use crate::pd::Layout;
 use crate::plan::{MapPlan, PAGE, PdPlan, Plan};
@@ -21,8 +22,10 @@ pub enum Kind {
     Memory {
         /// The address.
         address: u64,
-        /// What it tried, as far as it can be told.
+        /// What it tried.
         access: Access,
+        /// Something is mapped there, but not for this use.
+        present: bool,
     },
     /// A system call outside its policy. seL4: UnknownSyscall.
     Syscall {
@@ -35,6 +38,8 @@ pub enum Kind {
     Exception {
         /// The signal.
         signal: i32,
+        /// The processor's exception number (Intel manual, vol. 3, 6.3.1).
+        vector: u8,
     },
     /// A breakpoint. seL4: DebugException.
     Breakpoint,
@@ -45,15 +50,15 @@ pub enum Kind {
     },
 }
 
-/// How memory was used. The kernel tells a tracer the address, not the kind of access, so what is not clear from the mapping stays open.
+/// How memory was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Executed.
     Execute,
-    /// Written: the mapping there can be read.
+    /// Written, or read and written.
     Write,
-    /// Read or written.
-    Touch,
+    /// Read.
+    Read,
 }
 
 /// A fault, ready to be told.
@@ -89,7 +94,7 @@ pub fn of_stop(
     registers: &Registers,
 ) -> Fault {
     let maps = procfs::maps(pid).unwrap_or_default();
-    let kind = kind(&maps, info, registers);
+    let kind = kind(pid, info, registers);
     let code = Code { maps: &maps, image: image.0, name: image.1, layout };
     Fault {
         pd: pd.index,
@@ -110,9 +115,13 @@ pub fn of_end(pd: PdIndex, signal: Option<i32>) -> Fault {
     Fault { pd, kind: Kind::Ended { signal }, registers: None, place: String::new(), reason: reason.into() }
 }
 
-fn kind(maps: &[Mapping], info: SignalInfo, registers: &Registers) -> Kind {
+fn kind(pid: Pid, info: SignalInfo, registers: &Registers) -> Kind {
     /// si_code of a SIGSEGV that has no address, as a general protection fault (asm-generic/siginfo.h).
     const SI_KERNEL: i32 = 0x80;
+    /// si_code of a SIGFPE for a division by zero.
+    const FPE_INTDIV: i32 = 1;
+    /// si_code of a SIGSEGV where something is mapped.
+    const SEGV_ACCERR: i32 = 2;
     match info.signal {
         libc::SIGSYS => Kind::Syscall {
             number: info.syscall.map_or(-1, |(number, _)| number.into()),
@@ -126,20 +135,25 @@ fn kind(maps: &[Mapping], info: SignalInfo, registers: &Registers) -> Kind {
             ],
         },
         libc::SIGTRAP => Kind::Breakpoint,
+        libc::SIGBUS if info.code == libc::BUS_ADRALN => Kind::Exception { signal: info.signal, vector: 17 },
         libc::SIGSEGV | libc::SIGBUS if info.code != SI_KERNEL => {
             let address = info.address;
-            let readable =
-                maps.iter().any(|map| (map.start..map.end).contains(&address) && map.rights.starts_with('r'));
+            let mut code = [0; decode::LONGEST];
+            let length = procfs::read_some(pid, registers.rip, &mut code);
             let access = if address == registers.rip {
                 Access::Execute
-            } else if readable {
+            } else if decode::writes_memory(&code[..length], registers.rip) {
                 Access::Write
             } else {
-                Access::Touch
+                Access::Read
             };
-            Kind::Memory { address, access }
+            Kind::Memory { address, access, present: info.code == SEGV_ACCERR }
         }
-        signal => Kind::Exception { signal },
+        libc::SIGFPE if info.code == FPE_INTDIV => Kind::Exception { signal: info.signal, vector: 0 },
+        // The SSE exception: x87's would be 16, but compilers have not used it for decades.
+        libc::SIGFPE => Kind::Exception { signal: info.signal, vector: 19 },
+        libc::SIGILL => Kind::Exception { signal: info.signal, vector: 6 },
+        signal => Kind::Exception { signal, vector: 13 },
     }
 }
 
@@ -207,13 +221,13 @@ fn reason(plan: &Plan, pd: &PdPlan, layout: Layout, kind: &Kind) -> String {
     match kind {
         Kind::Syscall { .. } => "no PD may make this system call".into(),
         Kind::Breakpoint => "a breakpoint instruction".into(),
-        Kind::Exception { signal } => match *signal {
+        Kind::Exception { signal, .. } => match *signal {
             libc::SIGFPE => "an arithmetic exception, as a division by zero".into(),
             libc::SIGILL => "an illegal instruction, as __builtin_trap or ud2".into(),
             _ => "a general protection fault, as a privileged instruction or a non-canonical address".into(),
         },
         Kind::Ended { .. } => String::new(),
-        Kind::Memory { address, access } => memory_reason(plan, pd, layout, *address, *access),
+        Kind::Memory { address, access, .. } => memory_reason(plan, pd, layout, *address, *access),
     }
 }
 
@@ -245,19 +259,19 @@ fn memory_reason(plan: &Plan, pd: &PdPlan, layout: Layout, address: u64, access:
     }
     match access {
         Access::Execute => "no code is there".into(),
-        Access::Write => "that memory is read-only".into(),
-        Access::Touch => "nothing the PD may use is mapped there".into(),
+        Access::Write => "nothing the PD may write is mapped there".into(),
+        Access::Read => "nothing the PD may use is mapped there".into(),
     }
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.kind {
-            Kind::Memory { address, access } => {
+            Kind::Memory { address, access, .. } => {
                 let what = match access {
                     Access::Execute => "execution of",
                     Access::Write => "write to",
-                    Access::Touch => "access to",
+                    Access::Read => "read of",
                 };
                 write!(f, "{what} {address:#x}")?;
             }
@@ -268,7 +282,7 @@ impl std::fmt::Display for Fault {
                     None => write!(f, "denied system call {number}({arguments})")?,
                 }
             }
-            Kind::Exception { signal } => write!(f, "{}", crate::sys::trace::signal_name(*signal))?,
+            Kind::Exception { signal, .. } => write!(f, "{}", crate::sys::trace::signal_name(*signal))?,
             Kind::Breakpoint => write!(f, "breakpoint")?,
             Kind::Ended { signal: Some(signal) } => {
                 write!(f, "ended by {}", crate::sys::trace::signal_name(*signal))?;

@@ -144,11 +144,12 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
 
     step(Step::FinalFilter)?;
     step(Step::Ready)?;
-    let layout = Layout { image_base: image.base, stack };
+    let layout =
+        Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
     report(handoff.status, &Report::Layout(layout));
     let filters = std::mem::take(&mut handoff.final_filters);
     let top = stack + handoff.stack_size;
-    finish(handoff.status, held, &filters, libmicrokit, page, top)
+    finish(handoff.status, held, &filters, libmicrokit.start, page, top)
 }
 
 /// The last acts: nothing here can be reported any more but by how the process ends.

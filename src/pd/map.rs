@@ -15,6 +15,8 @@ use crate::sys::memory::{PAGE, guard_at, map_shared, map_shared_at};
 pub(super) struct Channels {
     pub status: u64,
     pub ends: Vec<abi::End>,
+    /// 0 without children.
+    pub supervisor: u64,
 }
 
 pub(super) fn channels(handoff: &Handoff) -> Result<Channels, Errno> {
@@ -50,7 +52,11 @@ pub(super) fn channels(handoff: &Handoff) -> Result<Channels, Errno> {
             })
         })
         .collect::<Result<_, Errno>>()?;
-    Ok(Channels { status: own, ends })
+    let supervisor = match handoff.supervisor {
+        None => 0,
+        Some(fd) => map_shared(PAGE as u64, ProtFlags::PROT_READ, fd, 0)?,
+    };
+    Ok(Channels { status: own, ends, supervisor })
 }
 
 pub(super) fn regions(handoff: &Handoff) -> Result<(), Failure> {

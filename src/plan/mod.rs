@@ -37,6 +37,24 @@ pub struct Plan {
     pub regions: Vec<RegionPlan>,
     /// PDs in the order of the system.
     pub pds: Vec<PdPlan>,
+    /// Which domain runs when, in a system with domains.
+    pub domains: Option<DomainSchedule>,
+}
+
+/// The domain schedule: from the file's `start_index` to the next end marker, again and again. At least one entry.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DomainSchedule {
+    /// In the order they run.
+    pub entries: Vec<DomainEntry>,
+}
+
+/// One domain's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DomainEntry {
+    /// Index of the domain, as in [`PdPlan::domain`].
+    pub domain: usize,
+    /// How long.
+    pub microseconds: u64,
 }
 
 /// What one PD is given.
@@ -76,6 +94,8 @@ pub struct PdPlan {
     pub ioports: u64,
     /// Runs only on its callers' time.
     pub passive: bool,
+    /// Its domain, in a system with domains.
+    pub domain: Option<usize>,
     /// Microseconds of a CPU in every period.
     pub budget_us: u64,
     /// Microseconds.
@@ -183,13 +203,14 @@ impl Plan {
                     irqs: pd.irqs.iter().map(|irq| 1 << irq.id).sum(),
                     ioports: pd.ioports.iter().map(|ioport| 1 << ioport.id).sum(),
                     passive: pd.passive,
+                    domain: pd.domain.map(|domain| domain.0),
                     budget_us: pd.budget_us,
                     period_us: pd.period_us,
                     spin_cycles: if options.cpus > 1 { SPIN_CYCLES } else { 0 },
                 }
             })
             .collect();
-        Ok(Self { regions: memory::regions(system), pds })
+        Ok(Self { regions: memory::regions(system), pds, domains: domains(system) })
     }
 
     /// True when the launcher may be asked for something by this PD.
@@ -211,6 +232,29 @@ fn children(system: &System, parent: PdIndex) -> Vec<(u8, PdIndex)> {
         .collect();
     list.sort();
     list
+}
+
+/// Microseconds of a kernel tick (seL4's CONFIG_TIMER_TICK_MS, 2 by default).
+const TICK_US: u64 = 2000;
+
+fn domains(system: &System) -> Option<DomainSchedule> {
+    use crate::sdf::domains::{Duration, ScheduleEntry};
+    let domains = system.domains.as_ref()?;
+    let entries: Vec<DomainEntry> = domains
+        .schedule
+        .iter()
+        .skip(domains.start_index)
+        .map_while(|entry| match entry {
+            ScheduleEntry::Run(domain, Duration::Microseconds(microseconds)) => {
+                Some(DomainEntry { domain: domain.0, microseconds: *microseconds })
+            }
+            ScheduleEntry::Run(domain, Duration::Ticks(ticks)) => {
+                Some(DomainEntry { domain: domain.0, microseconds: ticks.saturating_mul(TICK_US) })
+            }
+            ScheduleEntry::End => None,
+        })
+        .collect();
+    (!entries.is_empty()).then_some(DomainSchedule { entries })
 }
 
 fn cap(cap: &crate::sdf::cspace::CapSlot) -> CapPlan {

@@ -92,7 +92,6 @@ type Names = BTreeMap<String, DomainIndex>;
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     let cx = &mut b.cx;
     cx.shape(element, &SHAPE);
-    cx.unsupported("domains", &element.span);
     let mut domains: Vec<Domain> = Vec::new();
     let mut names = Names::new();
     let mut ids = BTreeMap::new();

@@ -10,6 +10,7 @@ compile_error!(
 
 pub mod abi;
 pub mod clone;
+pub mod cputime;
 pub mod descriptor;
 pub mod landlock;
 pub mod library;
@@ -18,6 +19,7 @@ pub mod memory;
 pub mod privilege;
 pub mod probe;
 pub mod procfs;
+pub mod remote;
 pub mod seccomp;
 pub mod trace;
 
