@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -77,9 +78,23 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "exit code: {:?}", self.code)?;
-        writeln!(f, "stdout:\n{}", self.stdout)?;
-        writeln!(f, "stderr:\n{}", self.stderr)
+        writeln!(f, "stdout:\n{}", shortened(&self.stdout))?;
+        writeln!(f, "stderr:\n{}", shortened(&self.stderr))
     }
+}
+
+/// Bytes of a stream that a failed test shows from its beginning and from its end.
+const SHOWN: usize = 8 << 10;
+
+fn shortened(text: &str) -> String {
+    let bytes = text.as_bytes();
+    if bytes.len() <= 2 * SHOWN {
+        return text.to_owned();
+    }
+    let (start, rest) = bytes.split_at(SHOWN);
+    let (left_out, end) = rest.split_at(rest.len() - SHOWN);
+    let text = String::from_utf8_lossy;
+    format!("{}\n[… {} bytes …]\n{}", text(start), left_out.len(), text(end))
 }
 
 /// A process of the binary that has not been waited for.
@@ -260,6 +275,40 @@ impl Running {
         let pds = self.pds();
         *pds.get(name)
             .unwrap_or_else(|| panic!("no process of PD `{name}` among {pds:?}"))
+    }
+
+    /// Waits until the kernel shows this PD in a state: `S` asleep, `t` or `T` stopped, … (proc(5)).
+    #[track_caller]
+    pub fn wait_for_state(&mut self, pd: &str, state: char) {
+        let path = format!("/proc/{}/stat", self.pd(pd));
+        let mut seen = String::new();
+        while Instant::now() < self.deadline {
+            seen = fs::read_to_string(&path).unwrap_or_default();
+            // "PID (NAME) STATE …"
+            if seen.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(state)) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        self.give_up(&format!("waiting for state {state} of PD `{pd}`, which is: {seen}"));
+    }
+
+    /// Writes into a memory region from outside, through the launcher's descriptor of it.
+    #[track_caller]
+    pub fn poke_region(&self, region: &str, offset: u64, bytes: &[u8]) {
+        let directory = format!("/proc/{}/fd", self.pid());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let name = fs::read_link(entry.path()).unwrap_or_default().to_string_lossy().into_owned();
+            if name.contains(region)
+                && let Ok(file) = fs::File::options().write(true).open(entry.path())
+            {
+                file.write_all_at(bytes, offset).unwrap();
+                return;
+            }
+            names.push(name);
+        }
+        panic!("no descriptor of region `{region}` among {names:?}");
     }
 
     fn end(&mut self) {
