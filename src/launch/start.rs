@@ -256,7 +256,7 @@ fn wait_until_ready(
 
 fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Result<(), LaunchError> {
     use trace::Event;
-    let (Event::Signal(pid, _) | Event::Stopped(pid) | Event::Exited(pid, _) | Event::Killed(pid, _)) = event;
+    let pid = event.pid();
     let Some(index) = starting.iter().position(|pd| pd.child.pid == pid) else { return Ok(()) };
     let fail = |failure| Err(LaunchError::Pd { pd: launch.plan.pds[index].name.clone(), failure });
     let pd = &mut starting[index];
@@ -282,7 +282,7 @@ fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Re
             };
             return fail(Failure { detail, ..Failure::new(Step::Image, Errno::EFAULT) });
         }
-        Event::Stopped(_) => {
+        Event::Stopped(_) | Event::Continued(_) => {
             let _ = trace::resume(pid);
         }
         Event::Exited(_, status) => {

@@ -196,8 +196,7 @@ impl Monitor<'_> {
 
     fn take_events(&mut self, on_fault: OnFault) -> io::Result<()> {
         while let Some(event) = trace::next_event()? {
-            let (Event::Signal(pid, _) | Event::Stopped(pid) | Event::Exited(pid, _) | Event::Killed(pid, _)) =
-                event;
+            let pid = event.pid();
             let Some(place) = self.pds.iter().position(|pd| pd.pd.child.pid == pid) else { continue };
             let index = self.pds[place].pd.index;
             let fault = match event {
@@ -205,6 +204,10 @@ impl Monitor<'_> {
                 Event::Stopped(_) => {
                     // A stop from outside (SIGSTOP): it is not the PD's, and SIGCONT ends it.
                     let _ = trace::listen(pid);
+                    None
+                }
+                Event::Continued(_) => {
+                    let _ = trace::resume(pid);
                     None
                 }
                 Event::Exited(..) => Some(fault::of_end(index, None)),
@@ -232,6 +235,11 @@ impl Monitor<'_> {
             // It was killed while it stopped; its end is the next event.
             return None;
         };
+        if info.signal == libc::SIGSTOP {
+            // Whoever may send it to a PD may stop it.
+            let _ = trace::pass_stop(pid);
+            return None;
+        }
         let is_fault = matches!(
             info.signal,
             libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGSYS

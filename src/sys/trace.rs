@@ -30,6 +30,11 @@ pub fn resume(pid: Pid) -> Result<(), Errno> {
     ptrace::cont(pid, None)
 }
 
+/// Lets the SIGSTOP take effect that a process has stopped before; [`Event::Stopped`] follows.
+pub fn pass_stop(pid: Pid) -> Result<(), Errno> {
+    ptrace::cont(pid, Signal::SIGSTOP)
+}
+
 /// Leaves a group-stopped process stopped.
 pub fn listen(pid: Pid) -> Result<(), Errno> {
     // SAFETY: PTRACE_LISTEN uses neither pointer.
@@ -68,12 +73,26 @@ pub fn signal_info(pid: Pid) -> Result<SignalInfo, Errno> {
 pub enum Event {
     /// Stopped before a signal reached it.
     Signal(Pid, i32),
-    /// Stopped with its thread group, or by PTRACE_INTERRUPT.
+    /// Stopped with its thread group, by a stop signal that was passed on to it.
     Stopped(Pid),
+    /// A SIGCONT has ended that; it waits to be resumed.
+    Continued(Pid),
     /// Ended by itself with this status.
     Exited(Pid, i32),
     /// Ended by this signal.
     Killed(Pid, i32),
+}
+
+impl Event {
+    /// Whose.
+    pub fn pid(self) -> Pid {
+        let (Self::Signal(pid, _)
+        | Self::Stopped(pid)
+        | Self::Continued(pid)
+        | Self::Exited(pid, _)
+        | Self::Killed(pid, _)) = self;
+        pid
+    }
 }
 
 /// The next event of any child, if there is one.
@@ -95,9 +114,11 @@ pub fn next_event() -> Result<Option<Event>, Errno> {
         } else if libc::WIFSIGNALED(status) {
             Event::Killed(pid, libc::WTERMSIG(status))
         } else if libc::WIFSTOPPED(status) {
-            // ptrace(2): PTRACE_EVENT_* stands above the signal.
-            match status >> 16 {
-                0 => Event::Signal(pid, libc::WSTOPSIG(status)),
+            // ptrace(2): PTRACE_EVENT_* stands above the signal; PTRACE_EVENT_STOP comes with the stop signal, or with SIGTRAP
+            // where nothing stops the process any more.
+            match (status >> 16, libc::WSTOPSIG(status)) {
+                (0, signal) => Event::Signal(pid, signal),
+                (_, libc::SIGTRAP) => Event::Continued(pid),
                 _ => Event::Stopped(pid),
             }
         } else {
