@@ -34,11 +34,7 @@ pub enum User {
 
 /// Everybody that the tests can run the binary as.
 pub fn users() -> Vec<User> {
-    if nix::unistd::geteuid().is_root() {
-        vec![User::Root, User::Unprivileged]
-    } else {
-        vec![User::Own]
-    }
+    if nix::unistd::geteuid().is_root() { vec![User::Root, User::Unprivileged] } else { vec![User::Own] }
 }
 
 /// Runs a test once for each user, each in its own world.
@@ -61,11 +57,7 @@ pub struct World {
 impl World {
     /// Fails when this user cannot run systems here.
     pub fn new(user: User) -> Self {
-        let world = Self {
-            user,
-            dir: Directory::new(user),
-            binary: Binary::of(user),
-        };
+        let world = Self { user, dir: Directory::new(user), binary: Binary::of(user) };
         world.require_host();
         world
     }
@@ -124,10 +116,7 @@ impl World {
         type Key = (String, Vec<String>);
         static IMAGES: OnceLock<Mutex<HashMap<Key, Vec<u8>>>> = OnceLock::new();
         let images = IMAGES.get_or_init(Mutex::default);
-        let key: Key = (
-            source.to_owned(),
-            arguments.iter().map(|word| (*word).to_owned()).collect(),
-        );
+        let key: Key = (source.to_owned(), arguments.iter().map(|word| (*word).to_owned()).collect());
         let image_name = format!("{name}.elf");
         let known = lock(images).get(&key).cloned();
         if let Some(image) = known {
@@ -169,11 +158,7 @@ impl World {
     /// `mk-sandbox` as this user in this world's directory, with little in its environment.
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.binary());
-        command
-            .current_dir(self.dir())
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("TMPDIR", self.dir());
+        command.current_dir(self.dir()).env_clear().env("LC_ALL", "C").env("TMPDIR", self.dir());
         for name in ["PATH", "CC"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -191,10 +176,7 @@ impl World {
     fn require_host(&self) {
         static ANSWERS: OnceLock<Mutex<HashMap<User, Outcome>>> = OnceLock::new();
         let mut answers = lock(ANSWERS.get_or_init(Mutex::default));
-        let answer = answers
-            .entry(self.user)
-            .or_insert_with(|| self.run(&["doctor"]))
-            .clone();
+        let answer = answers.entry(self.user).or_insert_with(|| self.run(&["doctor"])).clone();
         drop(answers);
         assert!(
             answer.code == Some(0),
@@ -212,8 +194,7 @@ impl Directory {
     fn new(user: User) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("mk-sandbox-test-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("mk-sandbox-test-{}-{number}", std::process::id()));
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         if user == User::Unprivileged {
@@ -245,10 +226,7 @@ impl Binary {
         static COPY: Mutex<Weak<Binary>> = Mutex::new(Weak::new());
         let built = Path::new(env!("CARGO_BIN_EXE_mk-sandbox"));
         if user != User::Unprivileged {
-            return Arc::new(Self {
-                path: built.to_owned(),
-                _dir: None,
-            });
+            return Arc::new(Self { path: built.to_owned(), _dir: None });
         }
         let mut copy = lock(&COPY);
         if let Some(binary) = copy.upgrade() {
@@ -262,10 +240,7 @@ impl Binary {
         fs::copy(built, &path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         drop(spawning);
-        let binary = Arc::new(Self {
-            path,
-            _dir: Some(dir),
-        });
+        let binary = Arc::new(Self { path, _dir: Some(dir) });
         *copy = Arc::downgrade(&binary);
         binary
     }

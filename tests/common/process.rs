@@ -38,40 +38,28 @@ impl Outcome {
     /// Fails with everything that was printed unless the exit code is this.
     #[track_caller]
     pub fn expect(&self, code: i32) -> &Self {
-        assert!(
-            self.code == Some(code),
-            "exit code {code} expected:\n{self}"
-        );
+        assert!(self.code == Some(code), "exit code {code} expected:\n{self}");
         self
     }
 
     /// Fails unless standard error contains the text.
     #[track_caller]
     pub fn says(&self, text: &str) -> &Self {
-        assert!(
-            self.stderr.contains(text),
-            "`{text}` expected on stderr:\n{self}"
-        );
+        assert!(self.stderr.contains(text), "`{text}` expected on stderr:\n{self}");
         self
     }
 
     /// Fails unless these are exactly the lines of a PD, in this order.
     #[track_caller]
     pub fn printed(&self, pd: &str, lines: &[&str]) -> &Self {
-        assert!(
-            self.lines_of(pd) == lines,
-            "`{pd}` should print {lines:#?}:\n{self}"
-        );
+        assert!(self.lines_of(pd) == lines, "`{pd}` should print {lines:#?}:\n{self}");
         self
     }
 
     /// The lines that a PD printed, without its name.
     pub fn lines_of(&self, pd: &str) -> Vec<&str> {
         let prefix = format!("{pd} | ");
-        self.stdout
-            .lines()
-            .filter_map(|line| line.strip_prefix(&prefix))
-            .collect()
+        self.stdout.lines().filter_map(|line| line.strip_prefix(&prefix)).collect()
     }
 }
 
@@ -137,21 +125,14 @@ impl Printed {
 
     fn outcome(&self, code: Option<i32>) -> Outcome {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Outcome {
-            code,
-            stdout: text(&self.stdout),
-            stderr: text(&self.stderr),
-        }
+        Outcome { code, stdout: text(&self.stdout), stderr: text(&self.stderr) }
     }
 }
 
 impl Running {
     /// Starts the command with nothing to read and both streams collected.
     pub fn start(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = {
             let _alone = no_spawning();
             command.spawn()
@@ -160,12 +141,7 @@ impl Running {
         let streams = Arc::new(Streams::default());
         collect(&streams, Stream::Stdout, child.stdout.take().unwrap());
         collect(&streams, Stream::Stderr, child.stderr.take().unwrap());
-        Self {
-            child,
-            streams,
-            deadline: Instant::now() + LIMIT,
-            is_over: false,
-        }
+        Self { child, streams, deadline: Instant::now() + LIMIT, is_over: false }
     }
 
     /// The launcher's process id.
@@ -192,13 +168,22 @@ impl Running {
 
     #[track_caller]
     fn wait_for(&mut self, stream: Stream, text: &str) {
-        let seen =
-            |printed: &mut Printed| String::from_utf8_lossy(printed.of(stream)).contains(text);
+        let seen = |printed: &mut Printed| String::from_utf8_lossy(printed.of(stream)).contains(text);
         if !self.wait_until(|printed| seen(printed) || printed.ended == 2) {
             self.give_up(&format!("waiting for `{text}` on {stream:?}"));
         }
         if !seen(&mut lock(&self.streams.state)) {
             self.give_up(&format!("it ended without `{text}` on {stream:?}"));
+        }
+    }
+
+    /// Waits until standard output has this many more lines than now.
+    #[track_caller]
+    pub fn wait_for_lines(&mut self, count: usize) {
+        let lines = |printed: &mut Printed| printed.stdout.iter().filter(|byte| **byte == b'\n').count();
+        let wanted = lines(&mut lock(&self.streams.state)) + count;
+        if !self.wait_until(|printed| lines(printed) >= wanted) {
+            self.give_up(&format!("waiting for {count} more lines on stdout"));
         }
     }
 
@@ -238,30 +223,22 @@ impl Running {
     pub fn pds(&self) -> BTreeMap<String, Pid> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<i32>().ok())
-            else {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
             };
             let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
                 continue;
             };
             // "PID (NAME) STATE PPID …", and a name may hold anything.
-            let parent = stat
-                .rsplit(')')
-                .next()
-                .and_then(|rest| rest.split_whitespace().nth(1));
+            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
             if parent != Some(&self.child.id().to_string()) {
                 continue;
             }
             let Ok(line) = fs::read(entry.path().join("cmdline")) else {
                 continue;
             };
-            let name =
-                String::from_utf8_lossy(line.split(|byte| *byte == 0).next().unwrap_or_default())
-                    .into_owned();
+            let name = String::from_utf8_lossy(line.split(|byte| *byte == 0).next().unwrap_or_default())
+                .into_owned();
             if let Some(name) = name.strip_prefix("mk-pd:") {
                 found.insert(name.to_owned(), Pid::from_raw(pid));
             }
@@ -273,8 +250,7 @@ impl Running {
     #[track_caller]
     pub fn pd(&self, name: &str) -> Pid {
         let pds = self.pds();
-        *pds.get(name)
-            .unwrap_or_else(|| panic!("no process of PD `{name}` among {pds:?}"))
+        *pds.get(name).unwrap_or_else(|| panic!("no process of PD `{name}` among {pds:?}"))
     }
 
     /// Waits until the kernel shows this PD in a state: `S` asleep, `t` or `T` stopped, … (proc(5)).

@@ -53,7 +53,12 @@ fn a_call_that_cannot_be_is_refused_and_returns_nothing() {
                 printf("label %lu, %lu words\n", microkit_msginfo_get_label(reply), microkit_msginfo_get_count(reply));
             }
         "#;
-        init_program(world, "caller", before, "call(0, 5, 121); call(1, 5, 1); call(2, 5, 1); call(62, 5, 1); call(0, 5, 120);");
+        init_program(
+            world,
+            "caller",
+            before,
+            "call(0, 5, 121); call(1, 5, 1); call(2, 5, 1); call(62, 5, 1); call(0, 5, 120);",
+        );
         program(
             world,
             "server",
@@ -195,7 +200,12 @@ fn callers_are_served_by_priority() {
 #[test]
 fn a_call_to_an_image_without_protected_is_a_fault_of_the_called() {
     for_each_user(|world| {
-        init_program(world, "caller", "", "(void)microkit_ppcall(0, microkit_msginfo_new(0, 0)); puts(\"answered\");");
+        init_program(
+            world,
+            "caller",
+            "",
+            "(void)microkit_ppcall(0, microkit_msginfo_new(0, 0)); puts(\"answered\");",
+        );
         init_program(world, "server", "", "");
         let system = pds(&[("caller", 1), ("server", 2)]) + &channel(("caller", 0, PP), ("server", 0, ""));
         world.system("x.system", &format!("<system>{system}</system>"));
@@ -203,6 +213,9 @@ fn a_call_to_an_image_without_protected_is_a_fault_of_the_called() {
         outcome.expect(1).printed("caller", &[]).says("fault: PD `server`").says(
             "a call can never return: PD `caller` waits in a call on channel 0 for `server`, which is stopped by a fault",
         );
-        assert!(outcome.lines_of("server").contains(&"server is missing the 'protected' entry point"), "{outcome}");
+        assert!(
+            outcome.lines_of("server").contains(&"server is missing the 'protected' entry point"),
+            "{outcome}"
+        );
     });
 }

@@ -35,13 +35,13 @@ fn lines_come_out_whole_with_their_pds_name() {
 #[test]
 fn what_a_pd_prints_does_not_steer_a_terminal() {
     for_each_user(|world| {
-        let statements = r#"microkit_dbg_puts("\033[2J\033]0;title\007\xff tab\t caf\xc3\xa9\r\n\x7f\x08\n");"#;
+        let statements =
+            r#"microkit_dbg_puts("\033[2J\033]0;title\007\xff tab\t caf\xc3\xa9\r\n\x7f\x08\n");"#;
         init_program(world, "pd", "", statements);
         one_pd(world, "", "");
-        run_until_idle(world).expect(0).printed(
-            "pd",
-            &["\\x1b[2J\\x1b]0;title\\x07\\xff tab\t café", "\\x7f\\x08"],
-        );
+        run_until_idle(world)
+            .expect(0)
+            .printed("pd", &["\\x1b[2J\\x1b]0;title\\x07\\xff tab\t café", "\\x7f\\x08"]);
     });
 }
 

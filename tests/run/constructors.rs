@@ -98,7 +98,8 @@ fn retag(image: &mut [u8], changes: &[(u64, u64)]) {
     let half = |image: &[u8], at: usize| u16::from_le_bytes(image[at..at + 2].try_into().unwrap());
     let (headers, count) = (word(image, 32) as usize, half(image, 56) as usize);
     // p_type 2: PT_DYNAMIC
-    let dynamic = (0..count).map(|index| headers + 56 * index).find(|at| image[*at..*at + 4] == [2, 0, 0, 0]).unwrap();
+    let dynamic =
+        (0..count).map(|index| headers + 56 * index).find(|at| image[*at..*at + 4] == [2, 0, 0, 0]).unwrap();
     let (start, size) = (word(image, dynamic + 8) as usize, word(image, dynamic + 32) as usize);
     for (from, to) in changes {
         let at = (start..start + size).step_by(16).find(|at| word(image, *at) == *from).unwrap();

@@ -51,7 +51,11 @@ fn each_kind_of_fault_has_its_words_and_place() {
             "in libc.so.6, called from culprit",
         ),
         ("(void)syscall(SYS_getpid);", "denied system call getpid(", "in libc.so.6, called from culprit"),
-        ("(void)syscall(1000, 1, 2, 3, 4, 5, 6);", "denied system call 1000(0x1, 0x2, 0x3, 0x4, 0x5, 0x6)", "called from culprit"),
+        (
+            "(void)syscall(1000, 1, 2, 3, 4, 5, 6);",
+            "denied system call 1000(0x1, 0x2, 0x3, 0x4, 0x5, 0x6)",
+            "called from culprit",
+        ),
         ("exit(3);", "denied system call exit_group(0x3, ", "called from"),
         ("abort();", "denied system call ", "called from culprit"),
     ];
@@ -74,7 +78,11 @@ fn endless_recursion_is_a_stack_overflow() {
         init_program(world, "pd", before, "printf(\"%d\\n\", deeper(0));");
         one_pd(world, "", "");
         let outcome = run_until_idle(world);
-        outcome.expect(1).printed("pd", &[]).says("stack overflow: the stack has 0x2000 bytes (stack_size)").says("at deeper+");
+        outcome
+            .expect(1)
+            .printed("pd", &[])
+            .says("stack overflow: the stack has 0x2000 bytes (stack_size)")
+            .says("at deeper+");
     });
 }
 

@@ -44,7 +44,8 @@ fn a_pd_with_62_channels() {
             "#,
         );
         let mut system =
-            "<protection_domain name=\"hub\"><program_image path=\"hub.elf\"/></protection_domain>".to_owned();
+            "<protection_domain name=\"hub\"><program_image path=\"hub.elf\"/></protection_domain>"
+                .to_owned();
         for id in 0..62_u8 {
             let name = format!("peer{id}");
             system += &format!(
@@ -54,9 +55,7 @@ fn a_pd_with_62_channels() {
         }
         world.system("x.system", &format!("<system>{system}</system>"));
         let outcome = run_until_idle(world);
-        outcome
-            .expect(0)
-            .printed("hub", &["62 calls, 0 wrong", "62 notifications, 0 out of order"]);
+        outcome.expect(0).printed("hub", &["62 calls, 0 wrong", "62 notifications, 0 out of order"]);
         for id in 0..62 {
             outcome.printed(&format!("peer{id}"), &[&format!("heard {}", 61 - id)]);
         }

@@ -187,12 +187,7 @@ fn regions_are_held_to_their_rights_and_edges() {
     for_each_user(|world| {
         init_program(world, "other", "", "");
         for access in ACCESSES {
-            init_program(
-                world,
-                "pd",
-                "",
-                &format!("puts(\"now\"); {} puts(\"never\");", access.statement),
-            );
+            init_program(world, "pd", "", &format!("puts(\"now\"); {} puts(\"never\");", access.statement));
             let inside = "<map mr=\"ro\" vaddr=\"0x4000000\" perms=\"r\"/><map mr=\"rw\" vaddr=\"0x5000000\" perms=\"rw\"/>\
                 <map mr=\"code\" vaddr=\"0x6000000\" perms=\"rx\"/>";
             let beside = "<memory_region name=\"ro\" size=\"0x1000\"/><memory_region name=\"rw\" size=\"0x3000\"/>\

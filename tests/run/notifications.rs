@@ -28,7 +28,8 @@ fn many_notifications_before_one_look_are_one() {
             }
             "#,
         );
-        let system = pds(&[("listener", 1), ("ringer", 2)]) + &channel(("listener", 0, "pp=\"true\""), ("ringer", 9, ""));
+        let system = pds(&[("listener", 1), ("ringer", 2)])
+            + &channel(("listener", 0, "pp=\"true\""), ("ringer", 9, ""));
         world.system("x.system", &format!("<system>{system}</system>"));
         run_until_idle(world).expect(0).printed("listener", &["called", "heard 0"]);
     });
@@ -73,7 +74,9 @@ fn what_rings_together_is_heard_in_ascending_order_and_once() {
             channel(("second", 2, ""), ("listener", 33, "")),
         ];
         world.system("x.system", &format!("<system>{}</system>", system.concat()));
-        run_until_idle(world).expect(0).printed("listener", &["called", "heard 7", "heard 33", "heard 40", "heard 61"]);
+        run_until_idle(world)
+            .expect(0)
+            .printed("listener", &["called", "heard 7", "heard 33", "heard 40", "heard 61"]);
     });
 }
 
@@ -115,7 +118,8 @@ fn ids_are_never_mixed() {
             )
         };
         let system = [
-            "<memory_region name=\"r3\" size=\"0x1000\"/><memory_region name=\"r4\" size=\"0x1000\"/>".to_owned(),
+            "<memory_region name=\"r3\" size=\"0x1000\"/><memory_region name=\"r4\" size=\"0x1000\"/>"
+                .to_owned(),
             "<protection_domain name=\"hub\"><program_image path=\"hub.elf\"/>\
              <map mr=\"r3\" vaddr=\"0x5000000\" perms=\"r\" setvar_vaddr=\"count_3\"/>\
              <map mr=\"r4\" vaddr=\"0x6000000\" perms=\"r\" setvar_vaddr=\"count_4\"/></protection_domain>"
@@ -228,7 +232,8 @@ fn a_deferred_notification_comes_before_the_reply() {
 #[test]
 fn an_end_without_the_right_cannot_notify() {
     for_each_user(|world| {
-        let statements = "microkit_notify(0); microkit_notify(1); microkit_notify(99); microkit_deferred_notify(0);";
+        let statements =
+            "microkit_notify(0); microkit_notify(1); microkit_notify(99); microkit_deferred_notify(0);";
         init_program(world, "quiet", "", statements);
         program(
             world,
@@ -238,7 +243,8 @@ fn an_end_without_the_right_cannot_notify() {
             void notified(microkit_channel ch) { printf("heard %u\n", ch); }
             "#,
         );
-        let system = pds(&[("quiet", 0), ("listener", 0)]) + &channel(("quiet", 0, "notify=\"false\""), ("listener", 0, ""));
+        let system = pds(&[("quiet", 0), ("listener", 0)])
+            + &channel(("quiet", 0, "notify=\"false\""), ("listener", 0, ""));
         world.system("x.system", &format!("<system>{system}</system>"));
         let outcome = run_until_idle(world);
         outcome.expect(0).printed("listener", &[]).printed(
