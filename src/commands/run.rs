@@ -21,7 +21,7 @@ use crate::pd::Seam;
 use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
 use crate::report;
-use crate::sdf::{self, ProtectionDomain, System};
+use crate::sdf::{self, ProtectionDomain, Span, System};
 use crate::sys::descriptor;
 
 /// Bytes of the largest image file that is read.
@@ -63,8 +63,11 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         libmicrokit: embedded::LIBMICROKIT,
     };
     let outcome = launch_and_watch(&launch, args, seam).map_err(|error| {
-        tell(&error.to_string());
         let exit = error.exit();
+        match place(system, &error) {
+            Some(span) => load::tell(source, &[Diagnostic::error(span, error.to_string())]),
+            None => tell(&error.to_string()),
+        }
         if exit == Exit::Host {
             tell("this host cannot enforce the sandbox; `mk-sandbox doctor` says what it lacks and how to allow it");
         }
@@ -74,6 +77,19 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         tell(&format!("a call can never return: {chain}"));
     }
     Ok(report::exit(&outcome))
+}
+
+/// The `map` that could not be done, when that is why the system did not start.
+fn place(system: &System, error: &LaunchError) -> Option<Span> {
+    let LaunchError::Pd { pd, failure } = error else { return None };
+    let address = failure.address?;
+    let pd = system.pds.iter().find(|candidate| candidate.name == *pd)?;
+    let map = pd.maps.iter().find(|map| {
+        let end = map.vaddr + system.region(map.region).size;
+        // With the guards at its edges.
+        (map.vaddr.saturating_sub(plan::PAGE)..end + plan::PAGE).contains(&address)
+    })?;
+    Some(map.span.clone())
 }
 
 fn launch_and_watch<S: Seam>(
@@ -134,6 +150,10 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
     };
     let open = |path: &Path| {
         let found = sdf::find_in_search_path(path, search).map_err(|_| {
+            if search.iter().any(|dir| dir.join(path).is_dir()) {
+                let message = format!("image `{}` of PD `{}` is a directory", path.display(), pd.name);
+                return error(message, "give the file in it");
+            }
             let places = search.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
             error(
                 format!("image `{}` of PD `{}` is not found", path.display(), pd.name),
@@ -145,28 +165,30 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
         })
     };
     let bytes = open(&pd.image.path)?;
+    let symbols = match &pd.image.path_for_symbols {
+        Some(path) => Some((path, open(path)?)),
+        None => None,
+    };
     let name = pd.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let vetted = Image::read(&name, bytes).and_then(|mut image| {
-        if let Some(path) = &pd.image.path_for_symbols
-            && let Ok(bytes) = open(path)
-        {
+        if let Some((path, bytes)) = symbols {
             image.use_symbols_of(&path.to_string_lossy(), bytes)?;
         }
         Ok(image)
     });
-    let image = vetted.map_err(|refused| {
-        error(format!("PD `{}`: {refused}", pd.name), "`mk-sandbox cc` builds images that can be loaded")
-    })?;
+    let image =
+        vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
     let (plan, patches) = plan::bind_image(pd, &image)?;
     Ok(PdImage { bytes: image.prepared(&patches), image, name, plan })
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    if !file.metadata().is_ok_and(|data| data.is_file()) {
+    // Opening a pipe would wait for somebody to write to it.
+    if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
         return Err("not a regular file".into());
     }
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(IMAGE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > IMAGE_MAX {

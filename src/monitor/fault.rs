@@ -209,12 +209,22 @@ fn place(code: &Code, pid: Pid, registers: &Registers) -> String {
         // Frames of libraries need no frame pointer, so this takes the first word on the stack that points behind a
         // call in the image. The stack is the PD's: a hostile one can only mislead whoever reads about itself.
         let stack = procfs::read_words(pid, registers.rsp, STACK_WORDS);
-        let caller = stack.into_iter().find(|word| code.in_image(word.wrapping_sub(1)));
+        // The byte before it is still the call's: behind a call that does not return, another function may begin.
+        let calls = stack.into_iter().filter(|word| code.in_image(word.wrapping_sub(1)) && is_behind_call(pid, *word));
+        let caller = calls.map(|word| word - 1).next();
         if let Some(name) = caller.and_then(|caller| code.name(caller)) {
             let _ = write!(text, ", called from {name}");
         }
     }
     text
+}
+
+/// Whether a call instruction ends at this address (Intel SDM volume 2, CALL): E8 with four bytes, or FF /2 with its operand.
+fn is_behind_call(pid: Pid, address: u64) -> bool {
+    let [before] = procfs::read_words(pid, address.wrapping_sub(8), 1)[..] else { return false };
+    let bytes = before.to_le_bytes();
+    let is_indirect = |length: usize| bytes[8 - length] == 0xff && bytes[9 - length] >> 3 & 7 == 2;
+    bytes[3] == 0xe8 || [2, 3, 6, 7].into_iter().any(is_indirect)
 }
 
 fn reason(plan: &Plan, pd: &PdPlan, layout: Layout, kind: &Kind) -> String {

@@ -295,6 +295,12 @@ impl<S: Seam> Monitor<'_, S> {
             // It was killed while it stopped; its end is the next event.
             return Ok(());
         };
+        if info.signal == libc::SIGSTOP && self.pds[index.0].should_run() {
+            // Whoever may send it to a PD may stop it.
+            trace::pass_stop(pid).or_else(gone_is_fine)?;
+            self.pds[index.0].process = Process::Running;
+            return Ok(());
+        }
         let is_fault = matches!(
             info.signal,
             libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGSYS
@@ -418,7 +424,7 @@ impl<S: Seam> Monitor<'_, S> {
                 (Process::Running, false) => {
                     trace::interrupt(pid).or_else(gone_is_fine)?;
                     match trace::wait_for(pid)? {
-                        Some(Event::Interrupted(_)) => pd.process = Process::Stopped,
+                        Some(Event::Interrupted(_) | Event::GroupStopped(_)) => pd.process = Process::Stopped,
                         // It faulted or ended at this very moment; the interrupt still comes when it runs again.
                         Some(event) => self.take(event, on_fault)?,
                         None => return Ok(()),

@@ -54,7 +54,7 @@ fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {
 }
 
 fn failure(step: Step, detail: String) -> Failure {
-    Failure { step, errno: Errno::EOPNOTSUPP as i32, detail }
+    Failure { detail, ..Failure::new(step, Errno::EOPNOTSUPP) }
 }
 
 /// mseals every mapping there is, as the kernel lists them. `[vsyscall]` is listed but is no mapping of the process

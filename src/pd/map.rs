@@ -63,12 +63,14 @@ pub(super) fn regions(handoff: &Handoff) -> Result<(), Failure> {
     for (map, fd) in &handoff.maps {
         map_shared_at(map.vaddr, map.size, rights(map.perms), *fd, 0).map_err(|errno| Failure {
             detail: format!("region `{}` at {:#x}..{:#x}: {}", map.name, map.vaddr, map.end(), why(errno)),
+            address: Some(map.vaddr),
             ..Failure::new(Step::Regions, errno)
         })?;
     }
     for guard in &handoff.guards {
         guard_at(guard.vaddr, guard.size).map_err(|errno| Failure {
             detail: format!("guard page at {:#x}: {}", guard.vaddr, why(errno)),
+            address: Some(guard.vaddr),
             ..Failure::new(Step::Regions, errno)
         })?;
     }

@@ -140,11 +140,13 @@ pub struct Failure {
     pub errno: i32,
     /// More about it, for people.
     pub detail: String,
+    /// The address that could not be mapped, where the system file asked for it.
+    pub address: Option<u64>,
 }
 
 impl Failure {
     /// A failure by errno alone.
     pub fn new(step: Step, errno: nix::errno::Errno) -> Self {
-        Self { step, errno: errno as i32, detail: String::new() }
+        Self { step, errno: errno as i32, detail: String::new(), address: None }
     }
 }

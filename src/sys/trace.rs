@@ -30,6 +30,11 @@ pub fn resume(pid: Pid) -> Result<(), Errno> {
     ptrace::cont(pid, None)
 }
 
+/// Lets the SIGSTOP take effect that a process has stopped before; [`Event::Stopped`] follows.
+pub fn pass_stop(pid: Pid) -> Result<(), Errno> {
+    ptrace::cont(pid, Signal::SIGSTOP)
+}
+
 /// Leaves a group-stopped process stopped.
 pub fn listen(pid: Pid) -> Result<(), Errno> {
     // SAFETY: PTRACE_LISTEN uses neither pointer.
