@@ -29,3 +29,9 @@ use nix::errno::Errno;
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
     if result == -1 { Err(Errno::last()) } else { Ok(result) }
 }
+
+/// Ends this process at once, without what the C library and Rust's runtime do at exit (_exit(2)).
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(status) }
+}
