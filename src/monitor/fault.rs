@@ -237,11 +237,20 @@ fn reason(plan: &Plan, pd: &PdPlan, layout: Layout, kind: &Kind) -> String {
             _ => "a general protection fault, as a privileged instruction or a non-canonical address".into(),
         },
         Kind::Ended { .. } => String::new(),
-        Kind::Memory { address, access, .. } => memory_reason(plan, pd, layout, *address, *access),
+        Kind::Memory { address, access, present } => {
+            memory_reason(plan, pd, layout, *address, *access, *present)
+        }
     }
 }
 
-fn memory_reason(plan: &Plan, pd: &PdPlan, layout: Layout, address: u64, access: Access) -> String {
+fn memory_reason(
+    plan: &Plan,
+    pd: &PdPlan,
+    layout: Layout,
+    address: u64,
+    access: Access,
+    present: bool,
+) -> String {
     let within = |map: &&MapPlan| (map.vaddr..map.end()).contains(&address);
     if let Some(map) = pd.maps.iter().find(within) {
         return format!("region `{}` is mapped {} here (+{:#x})", map.name, map.perms, address - map.vaddr);
@@ -269,8 +278,8 @@ fn memory_reason(plan: &Plan, pd: &PdPlan, layout: Layout, address: u64, access:
     }
     match access {
         Access::Execute => "no code is there".into(),
-        Access::Write => "nothing the PD may write is mapped there".into(),
-        Access::Read => "nothing the PD may use is mapped there".into(),
+        Access::Write if present => "that memory is read-only".into(),
+        Access::Write | Access::Read => "nothing the PD may use is mapped there".into(),
     }
 }
 

@@ -24,8 +24,8 @@ fn run_culprit(world: &World, code: &str) -> Outcome {
 fn each_kind_of_fault_has_its_words_and_place() {
     // What it does; what is said of it; where it is.
     let kinds = [
-        ("*(volatile int *)0 = 1;", "access to 0x0: a null pointer", "at culprit"),
-        ("(void)*(volatile int *)0x8;", "access to 0x8: a null pointer", "at culprit"),
+        ("*(volatile int *)0 = 1;", "write to 0x0: a null pointer", "at culprit"),
+        ("(void)*(volatile int *)0x8;", "read of 0x8: a null pointer", "at culprit"),
         ("((void (*)(void))0)();", "execution of 0x0: a null pointer", "called from culprit"),
         (
             "volatile int zero = 0; volatile int x = 7 / zero; (void)x;",
@@ -95,7 +95,7 @@ fn microkit_internal_crash_is_a_fault_at_its_number() {
         outcome
             .expect(1)
             .printed("pd", &["pd microkit_internal_crash: crashing on purpose with error '4'"])
-            .says("fault: PD `pd`: access to 0x4: a null pointer")
+            .says("fault: PD `pd`: write to 0x4: a null pointer")
             .says("in libmicrokit.so, called from init");
     });
 }
@@ -138,7 +138,7 @@ fn the_others_go_on() {
             .printed("victim", &["last words"])
             .printed("witness", &["heard 2"])
             .printed("third", &["heard 6"])
-            .says("fault: PD `victim`: access to 0x0: a null pointer\n  at init");
+            .says("fault: PD `victim`: write to 0x0: a null pointer\n  at init");
         assert_eq!(outcome.stderr.matches("fault: PD").count(), 1, "{outcome}");
     });
 }

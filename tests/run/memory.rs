@@ -157,15 +157,15 @@ fn regions_are_held_to_their_rights_and_edges() {
         },
         Access {
             statement: "(void)*(volatile char *)0x5003000;",
-            says: &["access to 0x5003000: 0x0 bytes behind the end of region `rw`"],
+            says: &["read of 0x5003000: 0x0 bytes behind the end of region `rw`"],
         },
         Access {
             statement: "*(volatile char *)0x5003fff = 1;",
-            says: &["access to 0x5003fff: 0xfff bytes behind the end of region `rw`"],
+            says: &["write to 0x5003fff: 0xfff bytes behind the end of region `rw`"],
         },
         Access {
             statement: "(void)*(volatile char *)0x4ffffff;",
-            says: &["access to 0x4ffffff: 0x1 bytes before region `rw`"],
+            says: &["read of 0x4ffffff: 0x1 bytes before region `rw`"],
         },
         Access {
             statement: "*(volatile char *)0x6000000 = 1;",
@@ -173,7 +173,7 @@ fn regions_are_held_to_their_rights_and_edges() {
         },
         Access {
             statement: "(void)*(volatile char *)0x7000000;",
-            says: &["access to 0x7000000: nothing is mapped here; in PD `other` region `rw` is"],
+            says: &["read of 0x7000000: nothing is mapped here; in PD `other` region `rw` is"],
         },
         Access {
             statement: "*(volatile char *)init = 1;",
@@ -181,7 +181,7 @@ fn regions_are_held_to_their_rights_and_edges() {
         },
         Access {
             statement: "*(volatile char *)0x4000 = 1;",
-            says: &["access to 0x4000: nothing the PD may use is mapped there"],
+            says: &["write to 0x4000: nothing the PD may use is mapped there"],
         },
     ];
     for_each_user(|world| {
