@@ -76,12 +76,21 @@ pub struct RunArgs {
     /// can run exactly the one with the highest priority does; every switch is immediate and the same in every run.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
     pub schedule: Schedule,
+    /// Priorities become SCHED_FIFO where this host allows it
+    ///
+    /// Without it, or where it is not allowed, they become nice values as far as anybody may set them. A PD of high
+    /// priority that never sleeps can take a CPU for itself.
+    #[arg(long)]
+    pub realtime: bool,
     /// What becomes of a PD without a parent that faults
     ///
     /// continue: it stays stopped, the others go on. stop: the system ends. restart: it is started again as a fresh process
     /// with clean memory, after pauses that grow from 10 ms to 5 s.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFault::Continue)]
     pub on_fault: OnFault,
+    /// Allow what is refused by default; wx: a PD may write and execute the same region
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub allow: Vec<Allow>,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
@@ -130,9 +139,19 @@ pub struct PolicyArgs {
     /// Memory that malloc can hand out in each PD, as for `run`
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
+    /// Let a PD write and execute the same region
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub allow: Vec<Allow>,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// `--allow`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Allow {
+    /// A region that is writable and executable in one PD
+    Wx,
 }
 
 /// How consoles are printed.

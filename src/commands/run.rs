@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::load::{self, Loaded};
 use super::{build, embedded, tier};
-use super::args::RunArgs;
+use super::args::{Allow, RunArgs};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::image::Image;
@@ -46,7 +46,9 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         Exit::Invalid
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan::of(system, &plan::Options { heap_size: args.heap_size, cpus }).map_err(told)?;
+    let allow_wx = args.allow.contains(&Allow::Wx);
+    let options = plan::Options { heap_size: args.heap_size, cpus, allow_wx };
+    let plan = Plan::of(system, &options).map_err(told)?;
     let images = read_images(system, search_path).map_err(told)?;
     let tier = tier::require(args.tier)?;
     let filters = Filters::compile(std::env::consts::ARCH, &PlanValues::new()).map_err(|error| {
@@ -60,6 +62,7 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         landlock_abi: tier.landlock_abi,
         without: tier.without,
         schedule: args.schedule.into(),
+        realtime: args.realtime,
         libmicrokit: embedded::LIBMICROKIT,
     };
     let outcome = launch_and_watch(&launch, args, seam).map_err(|error| {

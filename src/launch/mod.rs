@@ -6,6 +6,7 @@
 mod handoff;
 mod identity;
 mod prepare;
+mod scheduling;
 mod start;
 
 pub use identity::Identity;
@@ -35,6 +36,8 @@ pub struct Launch {
     pub without: Without,
     /// Who decides when PDs run.
     pub schedule: Schedule,
+    /// PDs get SCHED_FIFO where the host allows it.
+    pub realtime: bool,
     /// libmicrokit.so
     pub libmicrokit: &'static [u8],
 }

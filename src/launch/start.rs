@@ -14,7 +14,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use super::prepare::{Pipe, Resources};
-use super::{Identity, Launch, LaunchError, handoff};
+use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
 use crate::pd::{ARGV0_PREFIX, Failure, Layout, REPORT_MAX, Report, Seam, Step};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
@@ -163,6 +163,13 @@ fn spawn<S: Seam>(
         detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
         ..Failure::new(Step::Trace, errno)
     })?;
+    step(Step::Scheduling)?;
+    // Under seL4's schedule the launcher decides alone; Linux's priorities would only delay what it has decided.
+    if launch.schedule == Schedule::Linux
+        && scheduling::apply(pid, pd, launch.realtime).map_err(at(Step::Scheduling))?
+    {
+        tracing::warn!("PD `{}`: this host does not allow realtime priorities; nice {} instead", pd.name, pd.nice);
+    }
     step(Step::IdMaps)?;
     identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
     let go = starting.last().map(|pd| pd.go.as_fd());

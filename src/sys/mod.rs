@@ -20,6 +20,7 @@ pub mod privilege;
 pub mod probe;
 pub mod procfs;
 pub mod remote;
+pub mod scheduling;
 pub mod seccomp;
 pub mod trace;
 
