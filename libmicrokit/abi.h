@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Raised on every change of this file's layout. */
-#define MK_ABI_VERSION 1
+#define MK_ABI_VERSION 2
 
 /* MICROKIT_MAX_CHANNELS of the Microkit manual. */
 #define MK_MAX_ENDS 62
@@ -61,7 +61,13 @@ struct mk_status {
  *
  * notified: count of notifications ever sent; the peer remembers how far it has seen, so they coalesce by themselves.
  * seq:      on the calling end, the number of the latest call; on the serving end, the number of the call answered.
+ * heard:    how far this end has seen the peer's `notified`: a PD that is started again goes on from there.
  * info, mr: the call's or the reply's message, complete before `seq` is stored with release order.
+ *
+ * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `notified`,
+ * `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call that it had
+ * taken is served again. A call that a caller had open when it started again is withdrawn: it publishes one more, with
+ * MK_INFO_WITHDRAWN in `info`, which is neither served nor answered with a message.
  *
  * The first cache line holds the counters, the label and five message registers.
  */
@@ -70,6 +76,29 @@ struct mk_out {
     uint64_t seq;
     uint64_t info;
     uint64_t mr[MK_MAX_MRS];
+    uint64_t heard;
+};
+
+/*
+ * What the launcher tells a PD that has children. The launcher writes this page, the PD maps it read-only.
+ *
+ * faults: count of faults of its children ever raised; the PD takes them one by one with MK_OP_FAULT_TAKE.
+ */
+struct mk_supervisor {
+    uint64_t faults;
+};
+
+/* Bit of `info`; a message has no extra capabilities, so it is never set otherwise. */
+#define MK_INFO_WITHDRAWN 128
+
+/* Message registers of the longest fault message (x86-64 UnknownSyscall has 19). */
+#define MK_FAULT_MRS 24
+
+/* A child's fault, as MK_OP_FAULT_TAKE stores it. */
+struct mk_fault {
+    uint64_t child;
+    uint64_t info;
+    uint64_t mr[MK_FAULT_MRS];
 };
 
 /* Bytes of a page in which an mk_out may begin: 4096 - 1024, in steps of MK_OUT_ALIGN. */
@@ -141,10 +170,17 @@ struct mk_handoff {
      * wake a PD: with less, two PDs that have both taken to sleeping cannot find out that spinning would pay.
      */
     uint64_t spin_cycles;
-    uint32_t reserved;
+    /* MK_SCHEDULE_*: who decides when this PD runs. */
+    uint32_t schedule;
     uint32_t end_count;
     /* Ascending by id. */
     struct mk_end ends[MK_MAX_ENDS];
+    /* const struct mk_supervisor, read-only; 0 when the PD has no children. */
+    uint64_t supervisor;
+    /* Bit N: child id N exists. */
+    uint64_t children;
+    /* Bit N of word N / 64: user capability slot N holds something. */
+    uint64_t cspace[2];
 };
 
 #define MK_WAIT_AUTO 0
@@ -156,22 +192,68 @@ struct mk_handoff {
  * Its first act is the system call `exit_group(MK_READY)`, which the final filter traps: so the launcher learns from
  * the kernel, and not from the PD, that the filter is in force; it then resumes the PD behind the call when all are
  * ready.
+ *
+ * mk_start(handoff) is for a fresh process. mk_restart(handoff) starts a PD again where it stands, its memory as it is:
+ * the launcher sets rip to it and rdi to the handoff's address, rsp to the top of the stack (aligned or not, with
+ * nothing on it), and orig_rax to -1 so that no system call is restarted. It does not announce itself with MK_READY.
  */
 #define MK_READY 77
+
+/* Linux schedules PDs; they sleep on their doorbells. */
+#define MK_SCHEDULE_LINUX 0
+/* The launcher decides, as seL4 does: a PD tells it of every event and sleeps in it. No spinning, no doorbells. */
+#define MK_SCHEDULE_MICROKIT 1
+
+/*
+ * Launcher calls: `exit_group(MK_LAUNCHER_CALL, op, a, b, c, d)` as a raw system call. The final filter traps it, the
+ * launcher, which traces the PD, checks it, acts, and lets the PD go on behind it with the result in rax. Results below
+ * 0 are -errno. From a PD that may not ask for `op` it is a denied system call like any other.
+ *
+ * What invocations (MK_OP_TCB_*, MK_OP_SC_*) answer is told to the program as a seL4_Error: one of those values as it
+ * is, -EBADF as seL4_InvalidCapability, -EINVAL and -EFAULT as seL4_InvalidArgument, -ERANGE as seL4_RangeError, all
+ * else as seL4_IllegalOperation.
+ */
+#define MK_LAUNCHER_CALL 78
+/* a: address of a struct mk_fault to fill. 1: taken; 0: there is none. */
+#define MK_OP_FAULT_TAKE 1
+/*
+ * a: child; b: 1 resume it, 0 leave it as it is (stopped, unless the handler has restarted or resumed it); c: msginfo
+ * of the reply, of at most 120 registers; d: their address.
+ */
+#define MK_OP_FAULT_REPLY 2
+/* a: child; b: entry point. */
+#define MK_OP_PD_RESTART 3
+/* a: child. */
+#define MK_OP_PD_STOP 4
+#define MK_OP_PD_RESUME 5
+/* a: user capability slot 0..127, or MK_SLOT_CHILD + child id: a parent holds its children's TCBs. */
+#define MK_SLOT_CHILD 128
+#define MK_OP_TCB_SUSPEND 6
+#define MK_OP_TCB_RESUME 7
+/* a: slot; b: suspend (read) or resume (write) it; c: words, 0..20; d: address of a seL4_UserContext. */
+#define MK_OP_TCB_READ 8
+#define MK_OP_TCB_WRITE 9
+/* a: slot; b: address of a uint64_t that receives the microseconds it ran since last asked. */
+#define MK_OP_SC_CONSUMED 10
+/* MK_SCHEDULE_MICROKIT only. The PD found nothing to do; returns when there may be something. */
+#define MK_OP_SLEEP 11
+/* MK_SCHEDULE_MICROKIT only. a: channel id; the PD has just published a notification, a call or a reply there. */
+#define MK_OP_SIGNALLED 12
 
 /* The layout, in numbers both sides assert. */
 #define MK_SIZEOF_STATUS 136
 #define MK_STATUS_OFF_ASLEEP 0
 #define MK_STATUS_OFF_WHERE 128
 #define MK_STATUS_OFF_CHANNEL 132
-#define MK_SIZEOF_OUT 984
+#define MK_SIZEOF_OUT 992
 #define MK_OUT_OFF_NOTIFIED 0
 #define MK_OUT_OFF_SEQ 8
 #define MK_OUT_OFF_INFO 16
 #define MK_OUT_OFF_MR 24
+#define MK_OUT_OFF_HEARD 984
 #define MK_SIZEOF_END 40
 #define MK_END_OFF_RIGHTS 28
-#define MK_SIZEOF_HANDOFF 2696
+#define MK_SIZEOF_HANDOFF 2728
 #define MK_HANDOFF_OFF_NAME 8
 #define MK_HANDOFF_OFF_STATUS 72
 #define MK_HANDOFF_OFF_INIT 88
@@ -181,6 +263,8 @@ struct mk_handoff {
 #define MK_HANDOFF_OFF_SPIN_CYCLES 200
 #define MK_HANDOFF_OFF_END_COUNT 212
 #define MK_HANDOFF_OFF_ENDS 216
+#define MK_HANDOFF_OFF_SUPERVISOR 2696
+#define MK_SIZEOF_FAULT 208
 
 #define MK_ASSERT_LAYOUT(condition) _Static_assert(condition, "libmicrokit/abi.h: " #condition)
 MK_ASSERT_LAYOUT(sizeof(struct mk_status) == MK_SIZEOF_STATUS);
@@ -192,6 +276,8 @@ MK_ASSERT_LAYOUT(offsetof(struct mk_out, notified) == MK_OUT_OFF_NOTIFIED);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, seq) == MK_OUT_OFF_SEQ);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, info) == MK_OUT_OFF_INFO);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, mr) == MK_OUT_OFF_MR);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, heard) == MK_OUT_OFF_HEARD);
+MK_ASSERT_LAYOUT(sizeof(struct mk_fault) == MK_SIZEOF_FAULT);
 MK_ASSERT_LAYOUT(sizeof(struct mk_end) == MK_SIZEOF_END);
 MK_ASSERT_LAYOUT(offsetof(struct mk_end, rights) == MK_END_OFF_RIGHTS);
 MK_ASSERT_LAYOUT(sizeof(struct mk_handoff) == MK_SIZEOF_HANDOFF);
@@ -204,4 +290,5 @@ MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, irqs) == MK_HANDOFF_OFF_IRQS);
 MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, spin_cycles) == MK_HANDOFF_OFF_SPIN_CYCLES);
 MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, end_count) == MK_HANDOFF_OFF_END_COUNT);
 MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, ends) == MK_HANDOFF_OFF_ENDS);
+MK_ASSERT_LAYOUT(offsetof(struct mk_handoff, supervisor) == MK_HANDOFF_OFF_SUPERVISOR);
 MK_ASSERT_LAYOUT(MK_OUT_SPAN + MK_SIZEOF_OUT <= 4096);

@@ -5,16 +5,16 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod sys;
-pub mod exit;
+pub mod cli;
+pub mod commands;
 pub mod diagnostic;
-pub mod sdf;
+pub mod exit;
 pub mod image;
-pub mod policy;
-pub mod plan;
-pub mod pd;
 pub mod launch;
 pub mod monitor;
+pub mod pd;
+pub mod plan;
+pub mod policy;
 pub mod report;
-pub mod commands;
-pub mod cli;
+pub mod sdf;
+pub mod sys;

@@ -7,15 +7,27 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::cspace::CapSlot;
+use super::domains::{DomainIndex, Domains};
+use super::io_address_space::IoAddressSpace;
+use super::ioport::IoPort;
+use super::irq::Irq;
+use super::memory_region::BootInfo;
+use super::virtual_machine::VirtualMachine;
+
 /// A byte range of the system file, for messages of later stages about something in it.
 pub type Span = Range<usize>;
 
 /// Index of a PD in [`System::pds`]: parents stand before their children, otherwise the order of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct PdIndex(pub usize);
 
 /// Index of a memory region in [`System::regions`], in the order of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct RegionIndex(pub usize);
 
 /// A whole system description.
@@ -27,6 +39,10 @@ pub struct System {
     pub regions: Vec<MemoryRegion>,
     /// Every channel, in the order of the file.
     pub channels: Vec<Channel>,
+    /// Every device's address space, in the order of the file.
+    pub io_address_spaces: Vec<IoAddressSpace>,
+    /// The domain schedule, when the file has one: then every PD names its domain.
+    pub domains: Option<Domains>,
     /// Elements that are valid but that `run` has no support for yet: each is refused by name when the system is run.
     pub unsupported: Vec<Unsupported>,
 }
@@ -59,12 +75,26 @@ pub struct ProtectionDomain {
     pub cpu: Option<u32>,
     /// The parent and this PD's child id in it.
     pub parent: Option<(PdIndex, u8)>,
+    /// The domain it runs in; given exactly when [`System::domains`] is.
+    pub domain: Option<DomainIndex>,
+    /// May use the floating point unit; accepted, as on Linux every PD may.
+    pub fpu: bool,
+    /// May make secure monitor calls.
+    pub smc: bool,
     /// The `program_image`.
     pub image: ProgramImage,
     /// Mapped regions, ascending by address, not overlapping.
     pub maps: Vec<Map>,
     /// What is written into 8-byte symbols of the image before it runs, in the order of the file.
     pub setvars: Vec<SetVar>,
+    /// Interrupts, in the order of the file. Their ids are channel ids.
+    pub irqs: Vec<Irq>,
+    /// I/O ports, in the order of the file.
+    pub ioports: Vec<IoPort>,
+    /// Capabilities to other PDs' objects, ascending by slot.
+    pub cspace: Vec<CapSlot>,
+    /// The virtual machine that this PD monitors.
+    pub virtual_machine: Option<VirtualMachine>,
     /// The whole element's start tag.
     pub span: Span,
 }
@@ -94,7 +124,10 @@ pub struct Perms {
 impl std::fmt::Display for Perms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let letters = [(self.read, "r"), (self.write, "w"), (self.execute, "x")];
-        letters.into_iter().filter(|(on, _)| *on).try_for_each(|(_, letter)| f.write_str(letter))
+        letters
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .try_for_each(|(_, letter)| f.write_str(letter))
     }
 }
 
@@ -126,6 +159,8 @@ pub struct MemoryRegion {
     pub phys_addr: Option<u64>,
     /// File whose bytes the region begins with, as found in the search path, and its length in bytes.
     pub prefill: Option<(PathBuf, u64)>,
+    /// The boot information that the region begins with; never together with `prefill`.
+    pub bootinfo: Option<BootInfo>,
     /// The `memory_region` element.
     pub span: Span,
 }
@@ -133,13 +168,14 @@ pub struct MemoryRegion {
 /// What a symbol of the image is set to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetVar {
-    /// Name in the symbol table; at most once per PD.
+    /// Name in the symbol table of this PD's image, not empty; at most once per PD.
     pub symbol: String,
     /// What to write.
     pub value: SetVarValue,
-    /// The attribute that asks for it: `setvar_vaddr`, `setvar_size`, `setvar_id`, `region_paddr` …
+    /// The attribute that asks for it: `setvar_vaddr`, `setvar_size`, `setvar_prefill_size`,
+    /// `setvar_id`, `setvar_addr` or `region_paddr`.
     pub attribute: &'static str,
-    /// Where it stands.
+    /// That attribute.
     pub span: Span,
 }
 

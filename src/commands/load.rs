@@ -1,0 +1,68 @@
+//! The first stage of every command that takes a system file: read it, judge it, say what is wrong.
+
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{self, Diagnostic, Severity, Source};
+use crate::exit::Exit;
+use crate::sdf::{self, Arch, System};
+
+/// A system file that is valid.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its text, for later messages.
+    pub source: Source,
+    /// What it says.
+    pub system: System,
+    /// Where images are looked for, in order.
+    pub search_path: Vec<PathBuf>,
+}
+
+/// Reads and judges a system file. Errors and warnings are told; an error is the exit code.
+pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit> {
+    let source = sdf::read_source(path).map_err(|error| {
+        eprintln!("{}", error.render(io::stderr().is_terminal()));
+        Exit::Invalid
+    })?;
+    let search_path = search_path(path, extra);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = sdf::Options {
+        search_path: search_path.clone(),
+        arch,
+        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+    };
+    match sdf::load(&source, &options) {
+        Ok((system, warnings)) => {
+            tell(&source, &warnings);
+            Ok(Loaded { source, system, search_path })
+        }
+        Err(errors) => {
+            tell(&source, &errors);
+            Err(Exit::Invalid)
+        }
+    }
+}
+
+/// The current directory, `--search-path` in order, the system file's own directory.
+fn search_path(system: &Path, extra: &[PathBuf]) -> Vec<PathBuf> {
+    let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let own = match system.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    [here].into_iter().chain(extra.iter().cloned()).chain([own]).collect()
+}
+
+/// Prints findings to standard error, each with its place in the file; with `-q`, only errors.
+pub fn tell(source: &Source, diagnostics: &[Diagnostic]) {
+    let color = io::stderr().is_terminal();
+    let wanted = |diagnostic: &&Diagnostic| {
+        diagnostic.severity == Severity::Error || tracing::enabled!(tracing::Level::WARN)
+    };
+    for diagnostic in diagnostics.iter().filter(wanted) {
+        eprintln!("{}", diagnostic::render(source, diagnostic, color));
+    }
+}

@@ -1,0 +1,131 @@
+//! What exists before any PD: regions, channel memory, doorbells, consoles and images, all without a name in any file system.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::{Launch, LaunchError};
+use crate::plan::MapPlan;
+use crate::sdf::RegionIndex;
+use crate::sys::descriptor::set_nonblocking;
+use crate::sys::memfd;
+use crate::sys::memory::PAGE;
+
+/// Memory with a description that can write and one that cannot.
+#[derive(Debug)]
+pub struct SharedMemory {
+    /// For those who may write.
+    pub read_write: File,
+    /// For the others; a mapping from it can never become writable.
+    pub read_only: OwnedFd,
+}
+
+/// A pipe.
+#[derive(Debug)]
+pub struct Pipe {
+    /// Its read end.
+    pub read: OwnedFd,
+    /// Its write end.
+    pub write: OwnedFd,
+}
+
+/// The descriptors of a system. The launcher keeps them while it runs; each PD is given its own.
+#[derive(Debug)]
+pub struct Resources {
+    /// Memory regions.
+    pub regions: BTreeMap<RegionIndex, SharedMemory>,
+    /// Per PD: its status page and one page an end.
+    pub channels: Vec<SharedMemory>,
+    /// Per PD with children: where the launcher tells it of their faults.
+    pub supervisors: Vec<Option<SharedMemory>>,
+    /// Per PD: what wakes it. The read end blocks, the write end never does: a full pipe means that a wake is pending.
+    pub doorbells: Vec<Pipe>,
+    /// Per PD: what it prints. The write end blocks, the read end never does.
+    pub consoles: Vec<Pipe>,
+    /// Per PD: its image, sealed.
+    pub images: Vec<File>,
+    /// libmicrokit.so, sealed.
+    pub libmicrokit: File,
+}
+
+/// Creates all of it, and fills prefilled regions.
+pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
+    let plan = &launch.plan;
+    let step = |what: String| move |source| LaunchError::Prepare { what, source };
+    let mut regions = BTreeMap::new();
+    for region in &plan.regions {
+        let what = || format!("creating memory region `{}`", region.name);
+        let memory = shared(&region.name, region.size).map_err(step(what()))?;
+        if let Some(path) = &region.prefill {
+            let what = || format!("filling memory region `{}` from {}", region.name, path.display());
+            // The file may have grown since it was measured; the region cannot.
+            let file = File::open(path).map_err(step(what()))?;
+            let mut limited = io::Read::take(file, region.size);
+            io::copy(&mut limited, &mut &memory.read_write).map_err(step(what()))?;
+        }
+        regions.insert(region.index, memory);
+    }
+    let for_each_pd = |what: &str| {
+        let what = what.to_owned();
+        move |name: &str| step(format!("creating the {what} of PD `{name}`"))
+    };
+    let mut resources = Resources {
+        regions,
+        channels: Vec::new(),
+        supervisors: Vec::new(),
+        doorbells: Vec::new(),
+        consoles: Vec::new(),
+        images: Vec::new(),
+        libmicrokit: memfd::constant("libmicrokit.so", launch.libmicrokit)
+            .map_err(step("copying libmicrokit.so".into()))?,
+    };
+    for (pd, image) in plan.pds.iter().zip(&launch.images) {
+        let channel = shared(&format!("channels:{}", pd.name), pd.channel_pages * PAGE as u64)
+            .map_err(for_each_pd("channel memory")(&pd.name))?;
+        resources.channels.push(channel);
+        let supervisor = if pd.children.is_empty() {
+            None
+        } else {
+            let memory = shared(&format!("supervisor:{}", pd.name), PAGE as u64);
+            Some(memory.map_err(for_each_pd("supervisor page")(&pd.name))?)
+        };
+        resources.supervisors.push(supervisor);
+        let doorbell = pipe().map_err(for_each_pd("doorbell")(&pd.name))?;
+        set_nonblocking(&doorbell.write)
+            .map_err(io::Error::from)
+            .map_err(for_each_pd("doorbell")(&pd.name))?;
+        resources.doorbells.push(doorbell);
+        let console = pipe().map_err(for_each_pd("console")(&pd.name))?;
+        set_nonblocking(&console.read).map_err(io::Error::from).map_err(for_each_pd("console")(&pd.name))?;
+        resources.consoles.push(console);
+        let image =
+            memfd::constant(&image.name, &image.bytes).map_err(for_each_pd("image copy")(&pd.name))?;
+        resources.images.push(image);
+    }
+    Ok(resources)
+}
+
+fn shared(name: &str, size: u64) -> io::Result<SharedMemory> {
+    let read_write = memfd::fixed_size(name, size)?;
+    let read_only = memfd::read_only(&read_write)?;
+    Ok(SharedMemory { read_write, read_only })
+}
+
+fn pipe() -> io::Result<Pipe> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok(Pipe { read, write })
+}
+
+impl Resources {
+    /// The descriptor a PD maps a region from.
+    pub fn region_fd(&self, map: &MapPlan) -> Option<RawFd> {
+        let memory = self.regions.get(&map.region)?;
+        Some(if map.perms.write { memory.read_write.as_raw_fd() } else { memory.read_only.as_raw_fd() })
+    }
+}

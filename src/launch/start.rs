@@ -1,0 +1,321 @@
+//! One process a PD, and the barrier: every PD is confined and ready, or none has run.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+
+use super::prepare::{Pipe, Resources};
+use super::{Identity, Launch, LaunchError, handoff};
+use crate::pd::{ARGV0_PREFIX, Failure, Layout, REPORT_MAX, Report, Seam, Step};
+use crate::plan::PdPlan;
+use crate::sdf::PdIndex;
+use crate::sys::clone::{self, Child, ExecPlan, ExecStep};
+use crate::sys::descriptor::set_nonblocking;
+use crate::sys::memfd;
+use crate::sys::{abi, trace};
+
+/// A PD behind the barrier: confined, and not one instruction of its image run.
+#[derive(Debug)]
+pub struct RunningPd {
+    /// Which.
+    pub index: PdIndex,
+    /// Its process.
+    pub child: Child,
+    /// Where things lie in it.
+    pub layout: Layout,
+}
+
+/// Longest time from the first clone to the last PD ready. Far beyond what 63 PDs take, since nothing but a broken host or an
+/// image that makes the dynamic linker run for ever reaches it.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A PD on its way.
+struct Starting {
+    index: PdIndex,
+    child: Child,
+    status: OwnedFd,
+    /// Held until it is ready: the PD host takes its closing for the launcher's end.
+    go: OwnedFd,
+    layout: Option<Layout>,
+}
+
+/// Starts every PD and waits until all are ready. On an error every process is gone and reaped.
+pub fn start<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    signals: &SignalFd,
+    seam: &S,
+) -> Result<Vec<RunningPd>, LaunchError> {
+    start_some(launch, resources, signals, seam, &launch.plan.pds.iter().collect::<Vec<_>>())
+}
+
+/// Starts one PD again, after its process has ended.
+pub fn start_again<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    signals: &SignalFd,
+    seam: &S,
+    pd: PdIndex,
+) -> Result<Option<RunningPd>, LaunchError> {
+    start_some(launch, resources, signals, seam, &[launch.plan.pd(pd)]).map(|mut started| started.pop())
+}
+
+fn start_some<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    signals: &SignalFd,
+    seam: &S,
+    pds: &[&PdPlan],
+) -> Result<Vec<RunningPd>, LaunchError> {
+    let mut starting: Vec<Starting> = Vec::new();
+    let outcome = spawn_all(launch, resources, seam, pds, &mut starting)
+        .and_then(|()| wait_until_ready(launch, signals, &mut starting));
+    if let Err(error) = outcome {
+        end_all(starting.iter().map(|pd| &pd.child));
+        return Err(error);
+    }
+    let ready = |pd: Starting| {
+        pd.layout.map(|layout| RunningPd { index: pd.index, child: pd.child, layout })
+    };
+    Ok(starting.into_iter().filter_map(ready).collect())
+}
+
+/// Kills processes and reaps them, so that nothing of them is left.
+pub fn end_all<'a>(children: impl Iterator<Item = &'a Child> + Clone) {
+    children.clone().for_each(Child::kill);
+    children.for_each(|child| trace::reap(child.pid));
+}
+
+fn spawn_all<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    seam: &S,
+    pds: &[&PdPlan],
+    starting: &mut Vec<Starting>,
+) -> Result<(), LaunchError> {
+    let identity = Identity::of_launcher();
+    let program = File::options()
+        .read(true)
+        .custom_flags_path()
+        .open("/proc/self/exe")
+        .map_err(|source| LaunchError::Prepare { what: "opening this program".into(), source })?;
+    for pd in pds {
+        spawn(launch, resources, identity, seam, &program, pd, starting)
+            .map_err(|failure| LaunchError::Pd { pd: pd.name.clone(), failure })?;
+    }
+    Ok(())
+}
+
+fn spawn<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    identity: Identity,
+    seam: &S,
+    program: &File,
+    pd: &PdPlan,
+    starting: &mut Vec<Starting>,
+) -> Result<(), Failure> {
+    let at = |step: Step| move |errno: Errno| Failure::new(step, errno);
+    let step = |step: Step| seam.before(step, &pd.name).map_err(at(step));
+
+    step(Step::Clone)?;
+    let go = pipe().map_err(at(Step::Clone))?;
+    let status = pipe().map_err(at(Step::Clone))?;
+    set_nonblocking(&status.read).map_err(at(Step::Clone))?;
+    let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd(), go.read.as_raw_fd());
+    let text = serde_json::to_vec(&handoff).map_err(|_| Failure::new(Step::Clone, Errno::EINVAL))?;
+    let handoff_file =
+        memfd::constant("handoff", &text).map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
+
+    let mut keep = handoff.descriptors_needed();
+    keep.push(handoff_file.as_raw_fd());
+    let arguments =
+        [format!("{ARGV0_PREFIX}{}", pd.name), handoff_file.as_raw_fd().to_string(), seam.argument()]
+            .map(|argument| CString::new(argument).unwrap_or_default());
+    let arguments: Vec<&std::ffi::CStr> = arguments.iter().map(CString::as_c_str).collect();
+    let exec = ExecPlan {
+        program: program.as_fd(),
+        arguments: &arguments,
+        go: go.read.as_fd(),
+        not_mine: go.write.as_fd(),
+        become_mapped: identity.must_change(),
+        keep: &keep,
+        status: status.write.as_fd(),
+        before_identity: seam.before(Step::Identity, &pd.name).err(),
+        before_exec: seam.before(Step::Exec, &pd.name).err(),
+    };
+    let child = clone::clone_and_exec(clone::NAMESPACES, &exec).map_err(at(Step::Clone))?;
+    let pid = child.pid;
+    // From here on the child is known, so that whatever fails next ends it.
+    starting.push(Starting { index: pd.index, child, status: status.read, go: go.write, layout: None });
+
+    step(Step::Trace)?;
+    trace::seize(pid).map_err(|errno| Failure {
+        detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
+        ..Failure::new(Step::Trace, errno)
+    })?;
+    step(Step::IdMaps)?;
+    identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
+    let go = starting.last().map(|pd| pd.go.as_fd());
+    if let Some(go) = go {
+        nix::unistd::write(go, &[1]).map_err(at(Step::IdMaps))?;
+    }
+    Ok(())
+}
+
+fn wait_until_ready(
+    launch: &Launch,
+    signals: &SignalFd,
+    starting: &mut [Starting],
+) -> Result<(), LaunchError> {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        for pd in starting.iter_mut().filter(|pd| pd.layout.is_none()) {
+            let name = &launch.plan.pd(pd.index).name;
+            while let Some(event) = trace::next_event_of(pd.child.pid).map_err(|errno| LaunchError::Prepare {
+                what: "waiting for PDs to become ready".into(),
+                source: errno.into(),
+            })? {
+                handle(pd, event)
+                    .map_err(|failure| LaunchError::Pd { pd: name.clone(), failure })?;
+                if pd.layout.is_some() {
+                    break;
+                }
+            }
+        }
+        let Some(waiting) = starting.iter().find(|pd| pd.layout.is_none()) else { return Ok(()) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(LaunchError::Pd {
+                pd: launch.plan.pd(waiting.index).name.clone(),
+                failure: Failure {
+                    detail: format!("not ready after {} s", START_LIMIT.as_secs()),
+                    ..Failure::new(Step::Ready, Errno::ETIMEDOUT)
+                },
+            });
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => {
+                return Err(LaunchError::Prepare {
+                    what: "waiting for PDs to become ready".into(),
+                    source: errno.into(),
+                });
+            }
+        }
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo != libc::SIGCHLD as u32 {
+                return Err(LaunchError::Interrupted);
+            }
+        }
+    }
+}
+
+fn handle(pd: &mut Starting, event: trace::Event) -> Result<(), Failure> {
+    use trace::Event;
+    let pid = event.pid();
+    match event {
+        Event::Signal(..) if is_ready(pid) => match read_report(&pd.status) {
+            Some(Report::Layout(layout)) => pd.layout = Some(layout),
+            Some(Report::Failed(failure)) => return Err(failure),
+            None => return Err(Failure::new(Step::Ready, Errno::EPROTO)),
+        },
+        Event::Signal(_, signal) => {
+            let info = trace::signal_info(pid).ok();
+            if info.is_none_or(|info| info.code <= 0) {
+                // Sent by somebody, not caused by the PD: it has no meaning here.
+                let _ = trace::resume(pid);
+                return Ok(());
+            }
+            let detail = match info.and_then(|info| info.syscall) {
+                Some((number, _)) => format!(
+                    "the loading filter denied system call {}",
+                    crate::policy::syscall_name(number as u64).map_or(number.to_string(), str::to_owned)
+                ),
+                None => format!("{} in the PD host", trace::signal_name(signal)),
+            };
+            return Err(Failure { detail, ..Failure::new(Step::Image, Errno::EFAULT) });
+        }
+        Event::Interrupted(_) => {
+            let _ = trace::resume(pid);
+        }
+        Event::GroupStopped(_) => {
+            let _ = trace::listen(pid);
+        }
+        Event::Exited(_, status) => {
+            return Err(read_failure(&pd.status).unwrap_or_else(|| Failure {
+                detail: format!("its process ended with status {status}"),
+                ..Failure::new(Step::FinalFilter, Errno::ECHILD)
+            }));
+        }
+        Event::Killed(_, signal) => {
+            return Err(read_failure(&pd.status).unwrap_or_else(|| Failure {
+                detail: format!("its process was ended by {}", trace::signal_name(signal)),
+                ..Failure::new(Step::Ready, Errno::ECHILD)
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// The PD made the system call that only the final filter denies: the kernel's word that the filter is in force.
+fn is_ready(pid: Pid) -> bool {
+    let denied = trace::signal_info(pid).ok().and_then(|info| info.syscall);
+    let is_exit = denied.is_some_and(|(number, _)| i64::from(number) == libc::SYS_exit_group);
+    is_exit && trace::registers(pid).is_ok_and(|registers| registers.rdi == abi::MK_READY)
+}
+
+fn read_failure(status: &OwnedFd) -> Option<Failure> {
+    match read_report(status) {
+        Some(Report::Failed(failure)) => Some(failure),
+        _ => None,
+    }
+}
+
+/// Either the bare child's fixed bytes or the PD host's JSON.
+fn read_report(status: &OwnedFd) -> Option<Report> {
+    let mut bytes = [0; REPORT_MAX];
+    let count = nix::unistd::read(status, &mut bytes).ok()?;
+    let bytes = &bytes[..count];
+    if let Some((step, errno)) = clone::decode_failure(bytes) {
+        let step = match step {
+            ExecStep::Go => Step::IdMaps,
+            ExecStep::Identity => Step::Identity,
+            ExecStep::Exec => Step::Exec,
+        };
+        return Some(Report::Failed(Failure::new(step, errno)));
+    }
+    serde_json::from_slice(bytes).ok()
+}
+
+fn pipe() -> Result<Pipe, Errno> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    Ok(Pipe { read, write })
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// O_PATH: exec needs no read permission on the file, and nothing reads it.
+trait PathOnly {
+    fn custom_flags_path(&mut self) -> &mut Self;
+}
+
+impl PathOnly for std::fs::OpenOptions {
+    fn custom_flags_path(&mut self) -> &mut Self {
+        use std::os::unix::fs::OpenOptionsExt;
+        self.custom_flags(libc::O_PATH)
+    }
+}

@@ -1,0 +1,57 @@
+//! An empty root: a tmpfs that holds only the image becomes `/`, read-only, and the host's files are gone (pivot_root(2)).
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, pivot_root};
+
+use super::handoff::Handoff;
+use super::host::errno_of;
+use super::step::{Failure, Step};
+use crate::sys::descriptor;
+
+/// Where the tmpfs is mounted before it becomes the root. It exists on every host mk-sandbox can run on, since the launcher needs
+/// procfs too.
+const MOUNT_POINT: &str = "/proc";
+
+const NONE: Option<&str> = None;
+
+/// Returns the image's path in the new root. The file system allows execution, since dlopen maps the image executable from it.
+pub(super) fn make(handoff: &Handoff) -> Result<PathBuf, Failure> {
+    let kernel =
+        |what: &'static str| move |errno| Failure { detail: what.into(), ..Failure::new(Step::Root, errno) };
+    let file_error = |what: &'static str| {
+        move |error: io::Error| Failure { detail: what.into(), ..Failure::new(Step::Root, errno_of(&error)) }
+    };
+    let mut image = descriptor::reader(handoff.image).map_err(kernel("opening the image"))?;
+    let size = image.metadata().map_err(file_error("reading the image"))?.len();
+
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .map_err(kernel("making mounts private"))?;
+    let restrictions = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let options = format!("size={},nr_inodes=3,mode=0555", size.next_multiple_of(4096).max(4096));
+    mount(Some("mk-sandbox"), MOUNT_POINT, Some("tmpfs"), restrictions, Some(options.as_str()))
+        .map_err(kernel("mounting a tmpfs"))?;
+    chdir(MOUNT_POINT).map_err(kernel("entering the new root"))?;
+
+    let mut copy = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o555)
+        .open(&handoff.image_name)
+        .map_err(file_error("creating the image's file"))?;
+    io::copy(&mut image, &mut copy).map_err(file_error("copying the image"))?;
+    drop(copy);
+
+    pivot_root(".", ".").map_err(kernel("pivot_root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(kernel("leaving the old root"))?;
+    chdir("/").map_err(kernel("entering the new root"))?;
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(NONE, "/", NONE, read_only | restrictions, NONE).map_err(kernel("making the root read-only"))?;
+    Ok(PathBuf::from("/").join(&handoff.image_name))
+}

@@ -1,0 +1,97 @@
+//! Giving up privilege: capabilities, securebits, no_new_privs, limits (capabilities(7), prctl(2), getrlimit(2)).
+
+use caps::CapSet;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use super::check;
+
+fn prctl(option: libc::c_int, arg2: libc::c_ulong) -> Result<libc::c_long, Errno> {
+    // SAFETY: every option passed here takes numbers only.
+    check(unsafe { libc::prctl(option, arg2, 0, 0, 0) } as _)
+}
+
+/// SIGKILL to this process when its parent's thread ends.
+pub fn die_with_parent() -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).map(drop)
+}
+
+/// The name in /proc/PID/comm; cut to 15 bytes by the kernel.
+pub fn set_name(name: &str) -> Result<(), Errno> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+    prctl(libc::PR_SET_NAME, name.as_ptr() as libc::c_ulong).map(drop)
+}
+
+/// No exec gains privilege any more.
+pub fn no_new_privileges() -> Result<(), Errno> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+}
+
+/// Other processes of the same user can neither trace this one nor open its /proc files; it dumps no core.
+pub fn undumpable() -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, 0).map(drop)
+}
+
+/// All securebits on and locked: uid 0 means nothing, and no capability survives or becomes ambient.
+const SECUREBITS_LOCKED: libc::c_ulong = 0b1110_1111;
+
+/// Empties all five capability sets for good, and asks the kernel whether they are empty.
+pub fn drop_capabilities() -> Result<(), Errno> {
+    let failed = |_| Errno::EPERM;
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+    // The crate knows capabilities by name; the kernel may know more (/proc/sys/kernel/cap_last_cap).
+    for capability in 0..=63 {
+        match prctl(libc::PR_CAPBSET_READ, capability) {
+            Ok(0) => {}
+            Ok(_) => prctl(libc::PR_CAPBSET_DROP, capability).map(drop)?,
+            Err(Errno::EINVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    prctl(libc::PR_SET_SECUREBITS, SECUREBITS_LOCKED)?;
+    // The permitted set last: the other two must lie inside it.
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::clear(None, set).map_err(failed)?;
+    }
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted, CapSet::Bounding, CapSet::Ambient]
+    {
+        if !caps::read(None, set).map_err(failed)?.is_empty() {
+            return Err(Errno::EPERM);
+        }
+    }
+    Ok(())
+}
+
+/// Limits of a PD. RLIMIT_NOFILE is set by [`limit_to_what_is_there`], since loading the image needs one more.
+pub fn limit_resources() -> Result<(), Errno> {
+    for resource in [
+        Resource::RLIMIT_CORE,
+        Resource::RLIMIT_FSIZE,
+        Resource::RLIMIT_MSGQUEUE,
+        Resource::RLIMIT_MEMLOCK,
+        Resource::RLIMIT_NPROC,
+        Resource::RLIMIT_SIGPENDING,
+        Resource::RLIMIT_NICE,
+        Resource::RLIMIT_RTPRIO,
+    ] {
+        setrlimit(resource, 0, 0)?;
+    }
+    Ok(())
+}
+
+/// No descriptor at or above `count` can be opened, and the stack that exec made does not grow: the PD has one of its own.
+pub fn limit_to_what_is_there(count: u64) -> Result<(), Errno> {
+    setrlimit(Resource::RLIMIT_NOFILE, count, count)?;
+    setrlimit(Resource::RLIMIT_STACK, 0, 0)
+}
+
+/// Default action for every signal and none blocked: what the Rust runtime installed is for the host, not for the PD.
+pub fn reset_signals() -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { sigaction(signal, &default)? };
+    }
+    SigSet::all().thread_unblock()
+}
