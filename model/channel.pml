@@ -17,9 +17,10 @@
  * it. A buffer of one store a PD, which `memory` empties at any moment, gives the delays that matter. A sequentially
  * consistent store, and a fence, wait until it is empty.
  *
- * Left out, because it changes no shared word: the spin before sleep, which looks and finds nothing. Left open, and so more
- * than the code does: which of several callers is served first. A doorbell holds one ring here; more are dropped, as a full
- * pipe drops them, and those that a real pipe would still hold are rings that H may add.
+ * Left out: the launcher as scheduler, which needs no doorbell; starting a PD again; faults of children, which wait for the
+ * same look as notifications. And, because it changes no shared word, the spin before sleep, which looks and finds nothing.
+ * Left open, and so more than the code does: which of several callers is served first. A doorbell holds one ring here; more
+ * are dropped, as a full pipe drops them, and those that a real pipe would still hold are rings that H may add.
  */
 
 #define C 0
@@ -150,7 +151,7 @@ inline fence()
 #define RING(pd) skip
 #endif
 
-/* The end of each publication: look whether the peer sleeps, and only then ring. */
+/* [wake_peer] The end of each publication: look whether the peer sleeps, and only then ring. */
 inline ring_if(end, state)
 {
     if
