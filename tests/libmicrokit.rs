@@ -265,8 +265,8 @@ const STRESS: [(&str, &str); 3] = [
 #[test]
 fn messages_at_the_moment_of_falling_asleep() {
     for strategy in STRATEGIES {
-        assert_eq!(run("edge", strategy, &["20000"]), "");
-        assert_eq!(run("call_edge", strategy, &["20000"]), "");
+        assert_eq!(run("edge", strategy, &["10000"]), "");
+        assert_eq!(run("call_edge", strategy, &["10000"]), "");
     }
 }
 
