@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::image::Image;
 use crate::launch::{self, Launch, LaunchError, PdImage};
 use crate::monitor::{self, Until};
-use crate::pd::Seam;
+use crate::pd::{Seam, Step};
 use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
 use crate::report;
@@ -82,11 +82,14 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
     Ok(report::exit(&outcome))
 }
 
-/// The `map` that could not be done, when that is why the system did not start.
+/// What in the file is why the system did not start: an image that the dynamic linker refuses, a `map` at a taken address.
 fn place(system: &System, error: &LaunchError) -> Option<Span> {
     let LaunchError::Pd { pd, failure } = error else { return None };
-    let address = failure.address?;
     let pd = system.pds.iter().find(|candidate| candidate.name == *pd)?;
+    if failure.step == Step::Image && error.exit() == Exit::Invalid {
+        return Some(pd.image.span.clone());
+    }
+    let address = failure.address?;
     let map = pd.maps.iter().find(|map| {
         let end = map.vaddr + system.region(map.region).size;
         // With the guards at its edges.

@@ -35,10 +35,10 @@ pub(super) fn libraries(handoff: &Handoff) -> Result<Entries, Failure> {
     let fail = |detail: String| Failure { detail, ..Failure::new(Step::Libraries, Errno::ENOENT) };
     for name in &handoff.image_plan.libraries {
         // SAFETY: the C runtime's own libraries, of the names the image reader allows, are as trusted as the one this host runs on.
-        unsafe { library::load(Path::new(name)) }.map_err(|error| fail(error.to_string()))?;
+        unsafe { library::load(Path::new(name)) }.map_err(fail)?;
     }
     // SAFETY: libmicrokit comes with this binary and has no initialisers.
-    let loaded = unsafe { library::load(&libmicrokit) }.map_err(|error| fail(error.to_string()))?;
+    let loaded = unsafe { library::load(&libmicrokit) }.map_err(fail)?;
     let entry = |name: &str| loaded.symbol(name).ok_or_else(|| fail(format!("libmicrokit.so has no {name}")));
     Ok(Entries { start: entry("mk_start")?, restart: entry("mk_restart")? })
 }
@@ -46,7 +46,7 @@ pub(super) fn libraries(handoff: &Handoff) -> Result<Entries, Failure> {
 pub(super) fn image(path: &Path) -> Result<Image, Failure> {
     let fail = |detail: String| Failure { errno: 0, detail, ..Failure::new(Step::Image, Errno::UnknownErrno) };
     // SAFETY: the launcher has refused IFUNC and taken the initialisers out, so no instruction of the image runs here.
-    let loaded = unsafe { library::load(path) }.map_err(|error| fail(error.to_string()))?;
+    let loaded = unsafe { library::load(path) }.map_err(fail)?;
     let base =
         loaded.base().ok_or_else(|| fail("the dynamic linker does not say where it put the image".into()))?;
     Ok(Image { base })
