@@ -127,7 +127,7 @@ impl Scene {
                 LEAKS.iter().for_each(|fd| _ = libc::dup2(leaked, *fd));
                 // By the kernel's numbers: the C library keeps two signals for itself. Ignored, as under nohup, and blocked.
                 let (ignore, mask) = ([libc::SIG_IGN as u64, 0, 0, 0], !0u64);
-                for signal in [libc::SIGHUP, libc::SIGUSR1, 32, 40] {
+                for signal in [libc::SIGHUP, libc::SIGUSR1, libc::SIGCHLD, 32, 40] {
                     let none = std::ptr::null_mut::<u64>();
                     libc::syscall(libc::SYS_rt_sigaction, signal, ignore.as_ptr(), none, size_of::<u64>());
                 }
