@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::args::{Allow, RunArgs};
 use super::load::{self, Loaded};
 use super::{build, embedded, tier};
-use super::args::{Allow, RunArgs};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::image::Image;
@@ -130,10 +130,7 @@ fn block_signals() -> io::Result<SignalFd> {
 }
 
 /// Every PD's image, read once, vetted, and bound to what the file sets in it. Errors of all PDs together.
-fn read_images(
-    system: &System,
-    search: &[PathBuf],
-) -> Result<Vec<PdImage>, Vec<Diagnostic>> {
+fn read_images(system: &System, search: &[PathBuf]) -> Result<Vec<PdImage>, Vec<Diagnostic>> {
     let mut images = Vec::new();
     let mut errors = Vec::new();
     for pd in &system.pds {
@@ -167,7 +164,10 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
             )
         })?;
         read_bounded(&found).map_err(|reason| {
-            error(format!("image `{}` of PD `{}`: {reason}", found.display(), pd.name), "give a readable file")
+            error(
+                format!("image `{}` of PD `{}`: {reason}", found.display(), pd.name),
+                "give a readable file",
+            )
         })
     };
     let bytes = open(&pd.image.path)?;
@@ -182,8 +182,7 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
         }
         Ok(image)
     });
-    let image =
-        vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
+    let image = vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
     let (plan, patches) = plan::bind_image(pd, &image)?;
     Ok(PdImage { bytes: image.prepared(&patches), image, name, plan })
 }
