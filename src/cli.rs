@@ -9,9 +9,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs, VerifyArgs,
 };
-use crate::commands::{cc, check, doctor, policy, run, say, sdk};
+use crate::commands::{cc, check, doctor, policy, run, say, sdk, verify};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -56,6 +56,7 @@ enum Command {
     Run(RunArgs),
     Check(CheckArgs),
     Policy(PolicyArgs),
+    Verify(VerifyArgs),
     Doctor(DoctorArgs),
     Cc(CcArgs),
     Sdk(SdkArgs),
@@ -86,6 +87,7 @@ impl Command {
             Self::Run(args) => run::run(&args, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
+            Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
             Self::Sdk(args) => sdk::run(&args.directory).into(),
@@ -102,6 +104,7 @@ impl Command {
             Self::Run(args) => Some(args.log),
             Self::Check(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
+            Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
             Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,

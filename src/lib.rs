@@ -12,6 +12,7 @@ pub mod exit;
 pub mod image;
 pub mod launch;
 pub mod monitor;
+pub mod verify;
 pub mod pd;
 pub mod plan;
 pub mod policy;

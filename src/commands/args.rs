@@ -139,9 +139,36 @@ pub struct PolicyArgs {
     /// Memory that malloc can hand out in each PD, as for `run`
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
-    /// Let a PD write and execute the same region
-    #[arg(long, value_name = "WHAT", value_enum)]
-    pub allow: Vec<Allow>,
+    /// Verbosity.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Prove the sandbox on this host: start the system, ask the kernel what each PD really has, compare it with the plan
+///
+/// Every PD is started and confined, but none runs: what is looked at is the kernel's own account of its privileges,
+/// namespaces, limits, root, mappings and descriptors, and every system call number is tried by the launcher's hand. Ends
+/// with 0 when all agree and 1 on any difference.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The system description file
+    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
+    pub system: PathBuf,
+    /// Also look for images in DIR; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search_path: Vec<PathBuf>,
+    /// Judge the file by the rules of this architecture
+    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
+    pub arch: Arch,
+    /// First compile NAME.c beside SYSTEM where the image NAME.elf is missing or older
+    #[arg(long)]
+    pub build: bool,
+    /// How much of the sandbox this host must enforce, as for `run`
+    #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
+    pub tier: Tier,
+    /// Text for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,

@@ -10,9 +10,11 @@ pub mod doctor;
 pub mod embedded;
 pub mod load;
 pub mod policy;
+pub mod prepare;
 pub mod run;
 pub mod sdk;
 pub mod tier;
+pub mod verify;
 
 use std::io::{self, Write};
 

@@ -41,6 +41,11 @@ pub fn listen(pid: Pid) -> Result<(), Errno> {
     super::check(unsafe { libc::ptrace(libc::PTRACE_LISTEN, pid.as_raw(), 0, 0) }).map(drop)
 }
 
+/// Lets a stopped process make one instruction; it then stops with SIGTRAP, or for what the instruction caused.
+pub fn step(pid: Pid) -> Result<(), Errno> {
+    ptrace::step(pid, None)
+}
+
 /// Asks a running process to stop; the stop is an [`Event::Stopped`], unless it stops for a signal first.
 pub fn interrupt(pid: Pid) -> Result<(), Errno> {
     ptrace::interrupt(pid)
