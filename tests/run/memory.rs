@@ -177,7 +177,7 @@ fn regions_are_held_to_their_rights_and_edges() {
         },
         Access {
             statement: "*(volatile char *)init = 1;",
-            says: &["write to 0x", "nothing the PD may write is mapped there"],
+            says: &["write to 0x", "that memory is read-only"],
         },
         Access {
             statement: "*(volatile char *)0x4000 = 1;",
