@@ -6,6 +6,7 @@
 // Each test program uses its own part of this.
 #![allow(dead_code)]
 
+pub mod markdown;
 mod process;
 
 use std::collections::HashMap;

@@ -1,46 +1,10 @@
 //! The examples do what their descriptions say, started as their descriptions say.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::common::markdown::{blocks, by_pd};
 use crate::common::{Outcome, World, for_each_user};
-
-/// A fenced block of Markdown: its language and lines, and the last line of text before it.
-struct Block {
-    language: String,
-    lines: Vec<String>,
-    introduced_by: String,
-}
-
-fn blocks(markdown: &str) -> Vec<Block> {
-    let mut found = Vec::new();
-    let mut before = String::new();
-    let mut lines = markdown.lines();
-    while let Some(line) = lines.next() {
-        if let Some(language) = line.strip_prefix("```") {
-            let body = lines.by_ref().take_while(|line| !line.starts_with("```"));
-            found.push(Block {
-                language: language.to_owned(),
-                lines: body.map(str::to_owned).collect(),
-                introduced_by: before.clone(),
-            });
-        } else if !line.trim().is_empty() {
-            before = line.to_owned();
-        }
-    }
-    found
-}
-
-/// PDs run in parallel: only the order of each one's lines is settled.
-fn by_pd<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Vec<&'a str>> {
-    let mut pds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for line in lines {
-        let (pd, text) = line.split_once(" | ").unwrap_or(("(no PD)", line));
-        pds.entry(pd).or_default().push(text);
-    }
-    pds
-}
 
 /// `…` in the pattern stands for anything.
 fn fits(pattern: &str, line: &str) -> bool {
