@@ -6,8 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 
 use super::args::{Allow, RunArgs};
 use super::load::{self, Loaded};
@@ -22,7 +21,7 @@ use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
 use crate::report;
 use crate::sdf::{self, ProtectionDomain, Span, System};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, signals};
 
 /// Bytes of the largest image file that is read.
 const IMAGE_MAX: u64 = 256 << 20;
@@ -105,7 +104,9 @@ fn launch_and_watch<S: Seam>(
 ) -> Result<monitor::Outcome, LaunchError> {
     let prepare = |what: &'static str| move |source| LaunchError::Prepare { what: what.into(), source };
     descriptor::raise_limit().map_err(io::Error::from).map_err(prepare("raising the limit on open files"))?;
-    let signals = block_signals().map_err(prepare("taking signals"))?;
+    let signals = signals::take(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+        .map_err(io::Error::from)
+        .map_err(prepare("taking signals"))?;
     let resources = launch::prepare(launch)?;
     let running = launch::start(launch, &resources, &signals, seam)?;
     tracing::info!(pds = running.len(), "every PD is confined and ready");
@@ -117,16 +118,6 @@ fn launch_and_watch<S: Seam>(
     let on_fault = |fault: &monitor::Fault, policy| tell(&report::fault(&launch.plan, fault, policy));
     monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
         .map_err(prepare("watching the system"))
-}
-
-/// From here on these signals are read from the descriptor: no handler runs, nothing is missed.
-fn block_signals() -> io::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
 
 /// Every PD's image, read once, vetted, and bound to what the file sets in it. Errors of all PDs together.

@@ -142,6 +142,7 @@ impl Scene {
         for name in names {
             running.wait_for_stdout(&format!("{name} | ready\n"));
         }
+        running.signal(Signal::SIGHUP);
         let pids = running.pds();
         assert_eq!(pids.len(), names.len(), "{pids:?}");
 
@@ -199,8 +200,9 @@ impl Scene {
         fs::canonicalize(self.world.binary()).unwrap().to_string_lossy().into_owned()
     }
 
-    /// Ends the system, which has run without a fault.
+    /// Ends the system, which has run without a fault. What its launcher was made to ignore it has ignored.
     pub fn end(self) {
+        assert_eq!(self.running.pds(), self.pids);
         self.running.signal(Signal::SIGTERM);
         self.running.wait().expect(0);
     }
