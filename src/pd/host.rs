@@ -143,9 +143,12 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     load::fill_handoff(page, handoff, &channels, &image).map_err(at(Step::Heap))?;
 
     step(Step::Seal)?;
-    let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
-    if !handoff.without.mseal {
-        confine::seal(&mappings).map_err(at(Step::Seal))?;
+    {
+        // Freed at the end of this block: what is allocated now comes out of the PD's heap.
+        let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
+        if !handoff.without.mseal {
+            confine::seal(&mappings).map_err(at(Step::Seal))?;
+        }
     }
 
     step(Step::FinalFilter)?;
