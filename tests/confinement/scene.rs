@@ -150,7 +150,7 @@ impl Scene {
         let options = sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
         let (read, _) = sdf::load(&source, &options).unwrap();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus }).unwrap();
+        let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus, allow_wx: false }).unwrap();
         Self { world, running, plan, pids, _terminal: terminal }
     }
 
