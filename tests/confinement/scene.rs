@@ -147,7 +147,8 @@ impl Scene {
         assert_eq!(pids.len(), names.len(), "{pids:?}");
 
         let source = sdf::read_source(&system).unwrap();
-        let options = sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
+        let options =
+            sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
         let (read, _) = sdf::load(&source, &options).unwrap();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus, allow_wx: false }).unwrap();
@@ -222,6 +223,7 @@ fn terminal() -> (OwnedFd, OwnedFd) {
 /// A file of /proc/PID as text.
 #[track_caller]
 pub fn read(pid: Pid, file: &str) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"));
+    let bytes =
+        fs::read(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }
