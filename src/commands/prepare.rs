@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 
 use super::load::{self, Loaded};
 use super::{build, embedded, tier};
@@ -20,6 +20,7 @@ use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
 use crate::sdf::{self, Arch, ProtectionDomain, Span, System};
 use crate::sys::probe::Tier;
+use crate::sys::signals;
 
 /// Bytes of the largest image file that is read.
 const IMAGE_MAX: u64 = 256 << 20;
@@ -118,14 +119,10 @@ fn place(system: &System, error: &LaunchError) -> Option<Span> {
     Some(map.span.clone())
 }
 
-/// From here on these signals are read from the descriptor: no handler runs, nothing is missed.
-pub fn block_signals() -> io::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+/// The signals that end a run, and those of children. From here on they are read from the descriptor: no handler runs, nothing is
+/// missed.
+pub fn take_signals() -> io::Result<SignalFd> {
+    Ok(signals::take(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?)
 }
 
 /// Every PD's image, read once, vetted, and bound to what the file sets in it. Errors of all PDs together.

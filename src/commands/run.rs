@@ -48,7 +48,7 @@ fn launch_and_watch<S: Seam>(
 ) -> Result<monitor::Outcome, LaunchError> {
     let failed = |what: &'static str| move |source| LaunchError::Prepare { what: what.into(), source };
     descriptor::raise_limit().map_err(io::Error::from).map_err(failed("raising the limit on open files"))?;
-    let signals = prepare::block_signals().map_err(failed("taking signals"))?;
+    let signals = prepare::take_signals().map_err(failed("taking signals"))?;
     let resources = launch::prepare(launch)?;
     let running = launch::start(launch, &resources, &signals, seam)?;
     tracing::info!(pds = running.len(), "every PD is confined and ready");

@@ -16,7 +16,7 @@ use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{self, descriptor, landlock, library, memory, privilege, seccomp};
+use crate::sys::{self, descriptor, landlock, library, memory, privilege, seccomp, signals};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -73,7 +73,7 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
         File::open("/proc/self/maps").map_err(|error| Failure::new(Step::Handoff, errno_of(&error)))?;
 
     step(Step::ParentDeath)?;
-    privilege::reset_signals().map_err(at(Step::ParentDeath))?;
+    signals::reset().map_err(at(Step::ParentDeath))?;
     privilege::die_with_parent().map_err(at(Step::ParentDeath))?;
     // SAFETY: the go pipe is this function's alone.
     check_parent(unsafe { descriptor::adopt(handoff.go) }).map_err(at(Step::ParentDeath))?;
@@ -143,9 +143,12 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     load::fill_handoff(page, handoff, &channels, &image).map_err(at(Step::Heap))?;
 
     step(Step::Seal)?;
-    let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
-    if !handoff.without.mseal {
-        confine::seal(&mappings).map_err(at(Step::Seal))?;
+    {
+        // Freed at the end of this block: what is allocated now comes out of the PD's heap.
+        let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
+        if !handoff.without.mseal {
+            confine::seal(&mappings).map_err(at(Step::Seal))?;
+        }
     }
 
     step(Step::FinalFilter)?;

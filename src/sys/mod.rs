@@ -22,6 +22,7 @@ pub mod procfs;
 pub mod remote;
 pub mod scheduling;
 pub mod seccomp;
+pub mod signals;
 pub mod trace;
 
 use nix::errno::Errno;

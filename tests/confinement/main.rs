@@ -11,6 +11,7 @@ mod memory;
 mod process;
 mod scene;
 mod smaps;
+mod supervision;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         descriptors::cases(&mut cases, &scene);
         memory::cases(&mut cases, &scene);
         scene.end();
+        supervision::cases(&mut cases, user);
     }
     cases.finish()
 }

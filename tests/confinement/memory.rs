@@ -51,7 +51,14 @@ struct Unexplained {
 impl Unexplained {
     /// Takes the pages from `start` to `end`, which must be there with these rights and pass the look.
     #[track_caller]
-    fn take(&mut self, what: &str, start: u64, end: u64, rights: &str, look: impl Fn(u64, &Page) -> bool) -> usize {
+    fn take(
+        &mut self,
+        what: &str,
+        start: u64,
+        end: u64,
+        rights: &str,
+        look: impl Fn(u64, &Page) -> bool,
+    ) -> usize {
         for address in (start..end).step_by(PAGE as usize) {
             let page = self.pages.remove(&address);
             let page = page.unwrap_or_else(|| panic!("`{}`: {what}: nothing at {address:#x}", self.name));
@@ -112,14 +119,17 @@ fn regions(pd: &PdPlan, left: &mut Unexplained) -> usize {
         let right = |on: bool, letter: char| if on { letter } else { '-' };
         let perms = map.perms;
         let rights: String =
-            [right(perms.read, 'r'), right(perms.write, 'w'), right(perms.execute, 'x'), 's'].into_iter().collect();
+            [right(perms.read, 'r'), right(perms.write, 'w'), right(perms.execute, 'x'), 's']
+                .into_iter()
+                .collect();
         count += left.take(&map.name, map.vaddr, map.end(), &rights, |address, page| {
             is_memfd(page, &map.name) && page.offset == address - map.vaddr
         });
     }
     for guard in &pd.guards {
         let end = guard.vaddr + guard.size;
-        count += left.take("guard", guard.vaddr, end, "---p", |_, page| page.is_anonymous() && page.name.is_empty());
+        count += left
+            .take("guard", guard.vaddr, end, "---p", |_, page| page.is_anonymous() && page.name.is_empty());
     }
     count
 }
@@ -140,7 +150,9 @@ fn channels(scene: &Scene, pd: &PdPlan, left: &mut Unexplained) -> usize {
             assert_eq!(offsets, (0..pd.channel_pages).collect::<Vec<_>>(), "its own, one behind the other");
             assert_eq!(rights, BTreeSet::from(["rw-s"]));
             let first = pages[0].0;
-            assert!(pages.iter().enumerate().all(|(index, (address, _))| *address == first + index as u64 * PAGE));
+            assert!(
+                pages.iter().enumerate().all(|(index, (address, _))| *address == first + index as u64 * PAGE)
+            );
         } else {
             let expected = expected.remove(&other.index).unwrap_or_default();
             assert_eq!(offsets.len(), expected.len(), "`{}`: {offsets:?}", other.name);

@@ -142,14 +142,16 @@ impl Scene {
         for name in names {
             running.wait_for_stdout(&format!("{name} | ready\n"));
         }
+        running.signal(Signal::SIGHUP);
         let pids = running.pds();
         assert_eq!(pids.len(), names.len(), "{pids:?}");
 
         let source = sdf::read_source(&system).unwrap();
-        let options = sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
+        let options =
+            sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
         let (read, _) = sdf::load(&source, &options).unwrap();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus }).unwrap();
+        let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus, allow_wx: false }).unwrap();
         Self { world, running, plan, pids, _terminal: terminal }
     }
 
@@ -199,8 +201,9 @@ impl Scene {
         fs::canonicalize(self.world.binary()).unwrap().to_string_lossy().into_owned()
     }
 
-    /// Ends the system, which has run without a fault.
+    /// Ends the system, which has run without a fault. What its launcher was made to ignore it has ignored.
     pub fn end(self) {
+        assert_eq!(self.running.pds(), self.pids);
         self.running.signal(Signal::SIGTERM);
         self.running.wait().expect(0);
     }
@@ -220,6 +223,7 @@ fn terminal() -> (OwnedFd, OwnedFd) {
 /// A file of /proc/PID as text.
 #[track_caller]
 pub fn read(pid: Pid, file: &str) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"));
+    let bytes =
+        fs::read(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }
