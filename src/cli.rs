@@ -10,8 +10,9 @@ use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
     CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    ShowArgs,
 };
-use crate::commands::{cc, check, doctor, policy, run, say, sdk};
+use crate::commands::{cc, check, doctor, policy, run, say, sdk, show};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -55,6 +56,7 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     Check(CheckArgs),
+    Show(ShowArgs),
     Policy(PolicyArgs),
     Doctor(DoctorArgs),
     Cc(CcArgs),
@@ -85,6 +87,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
+            Self::Show(args) => show::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
@@ -101,6 +104,7 @@ impl Command {
         match self {
             Self::Run(args) => Some(args.log),
             Self::Check(args) => Some(args.log),
+            Self::Show(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.

@@ -123,6 +123,26 @@ pub struct PolicyArgs {
     pub log: LogArgs,
 }
 
+/// Show a system in words
+///
+/// Protection domains with parents, priorities and CPUs; memory regions with who maps them where and how; channels both
+/// ways; who calls whom; and what of the file has no effect on Linux.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// The system description file
+    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
+    pub system: PathBuf,
+    /// Also look for the files of prefilled regions in DIR; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search_path: Vec<PathBuf>,
+    /// Judge the file by the rules of this architecture
+    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
+    pub arch: Arch,
+    /// Verbosity.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
 /// How consoles are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Console {

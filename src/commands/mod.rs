@@ -12,6 +12,7 @@ pub mod load;
 pub mod policy;
 pub mod run;
 pub mod sdk;
+pub mod show;
 pub mod tier;
 
 use std::io::{self, Write};

@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod show;
+pub mod words;
+
 use crate::exit::Exit;
 use crate::monitor::{Ended, Fault, Outcome, Waiting};
 use crate::plan::Plan;
