@@ -9,10 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs, PolicyArgs, RunArgs, SdkArgs,
     ShowArgs,
 };
-use crate::commands::{cc, check, doctor, policy, run, say, sdk, show};
+use crate::commands::{cc, check, doctor, graph, policy, run, say, sdk, show};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -57,6 +57,7 @@ enum Command {
     Run(RunArgs),
     Check(CheckArgs),
     Show(ShowArgs),
+    Graph(GraphArgs),
     Policy(PolicyArgs),
     Doctor(DoctorArgs),
     Cc(CcArgs),
@@ -88,6 +89,7 @@ impl Command {
             Self::Run(args) => run::run(&args, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
             Self::Show(args) => show::run(&args).into(),
+            Self::Graph(args) => graph::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
@@ -105,6 +107,7 @@ impl Command {
             Self::Run(args) => Some(args.log),
             Self::Check(args) => Some(args.log),
             Self::Show(args) => Some(args.log),
+            Self::Graph(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.

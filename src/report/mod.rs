@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod graph;
 pub mod show;
 pub mod words;
 
