@@ -9,9 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs, VerifyArgs,
+    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    ShowArgs, VerifyArgs,
 };
-use crate::commands::{cc, check, doctor, policy, run, say, sdk, verify};
+use crate::commands::{cc, check, doctor, graph, policy, run, say, sdk, show, verify};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -55,6 +56,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     Check(CheckArgs),
+    Show(ShowArgs),
+    Graph(GraphArgs),
     Policy(PolicyArgs),
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
@@ -86,6 +89,8 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
+            Self::Show(args) => show::run(&args).into(),
+            Self::Graph(args) => graph::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
             Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
@@ -103,6 +108,8 @@ impl Command {
         match self {
             Self::Run(args) => Some(args.log),
             Self::Check(args) => Some(args.log),
+            Self::Show(args) => Some(args.log),
+            Self::Graph(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
             Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),

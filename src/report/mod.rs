@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod graph;
+pub mod show;
+pub mod words;
+
 use crate::exit::Exit;
 use crate::monitor::{Ended, Fault, Outcome, Policy, Waiting};
 use crate::plan::Plan;
