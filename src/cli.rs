@@ -9,9 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs, VerifyArgs,
+    BenchArgs, CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs,
+    SdkArgs, VerifyArgs,
 };
-use crate::commands::{cc, check, doctor, policy, run, say, sdk, verify};
+use crate::commands::{bench, cc, check, doctor, policy, run, say, sdk, verify};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -58,6 +59,7 @@ enum Command {
     Policy(PolicyArgs),
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Cc(CcArgs),
     Sdk(SdkArgs),
     Completions(CompletionsArgs),
@@ -89,6 +91,7 @@ impl Command {
             Self::Policy(args) => policy::run(&args).into(),
             Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
+            Self::Bench(args) => bench::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
             Self::Sdk(args) => sdk::run(&args.directory).into(),
             Self::Completions(args) => {
@@ -107,7 +110,7 @@ impl Command {
             Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
-            Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
+            Self::Bench(_) | Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
         }
     }
 }
