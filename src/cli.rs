@@ -9,10 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs, PolicyArgs, RunArgs, SdkArgs,
-    ShowArgs, VerifyArgs,
+    BenchArgs, CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs, PolicyArgs, RunArgs,
+    SdkArgs, ShowArgs, VerifyArgs,
 };
-use crate::commands::{cc, check, doctor, graph, policy, run, say, sdk, show, verify};
+use crate::commands::{bench, cc, check, doctor, graph, policy, run, say, sdk, show, verify};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -61,6 +61,7 @@ enum Command {
     Policy(PolicyArgs),
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Cc(CcArgs),
     Sdk(SdkArgs),
     Completions(CompletionsArgs),
@@ -94,6 +95,7 @@ impl Command {
             Self::Policy(args) => policy::run(&args).into(),
             Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
+            Self::Bench(args) => bench::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
             Self::Sdk(args) => sdk::run(&args.directory).into(),
             Self::Completions(args) => {
@@ -114,7 +116,7 @@ impl Command {
             Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
-            Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
+            Self::Bench(_) | Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
         }
     }
 }

@@ -29,6 +29,8 @@ pub mod verify;
 
 pub mod report;
 
+pub mod bench;
+
 pub mod commands;
 
 pub mod cli;

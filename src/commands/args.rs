@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{ArgAction, Args, ValueHint};
 use clap_complete::Shell;
 
+use crate::bench;
 use crate::monitor::Mode;
 use crate::plan::DEFAULT_HEAP_SIZE;
 use crate::sdf::Arch;
@@ -318,6 +319,26 @@ pub struct DoctorArgs {
     pub log: LogArgs,
 }
 
+/// Measure how fast systems run on this host
+///
+/// Runs systems in the full sandbox beside the floors of the machine: the same round trips without any of ours, and prints the
+/// ratios. Machines differ and drift, so only ratios of one run mean anything. Takes a few minutes; nothing else should run.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Shorter measurements, fewer repetitions
+    #[arg(long)]
+    pub quick: bool,
+    /// Text for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// Only this row; may be repeated
+    #[arg(long, value_name = "ROW", value_parser = PossibleValuesParser::new(bench::rows().iter().map(|row| row.id)))]
+    pub only: Vec<String>,
+    /// End with exit code 1 when a target is missed by more than this factor, as 1.5
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    pub check: Option<f64>,
+}
+
 /// Compile a protection domain's image: $CC with what an image needs
 ///
 /// Runs $CC (cc when it is not set) with your arguments, the headers' place, -fPIC, and, when it links, -shared, libmicrokit
@@ -379,6 +400,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor >= 1.0 && factor.is_finite() => Ok(factor),
+        _ => Err("a number of at least 1".to_owned()),
+    }
+}
+
 /// Below a page there is no room for malloc's own tables; above 4 GiB a system of 63 PDs would not fit any host.
 const HEAP_SIZE: std::ops::RangeInclusive<u64> = 4096..=4 << 30;
 
@@ -415,6 +443,14 @@ mod tests {
             ["", "M", "0", "4095", "5G", "1.5M", "-1", "+-1", "0x", "99999999999999999999G", "1MM", "1é"]
         {
             assert!(heap_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn factors_are_at_least_one() {
+        assert_eq!(factor("1.5"), Ok(1.5));
+        for text in ["0.5", "-2", "nan", "inf", ""] {
+            assert!(factor(text).is_err(), "{text}");
         }
     }
 

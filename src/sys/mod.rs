@@ -12,6 +12,7 @@ pub mod abi;
 pub mod clone;
 pub mod cputime;
 pub mod descriptor;
+pub mod floor;
 pub mod landlock;
 pub mod library;
 pub mod memfd;
