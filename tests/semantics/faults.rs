@@ -177,7 +177,12 @@ enum At {
 }
 
 const KINDS: [Kind; 9] = [
-    Kind { name: "null", message: "6: ip 0 0 0x6", report: "write to 0x0: a null pointer", at: At::Instruction },
+    Kind {
+        name: "null",
+        message: "6: ip 0 0 0x6",
+        report: "write to 0x0: a null pointer",
+        at: At::Instruction,
+    },
     Kind {
         name: "read_only",
         message: "6: ip 0x6000010 0 0x7",
