@@ -291,7 +291,7 @@ impl<S: Seam> Monitor<'_, S> {
     fn stopped_for_signal(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
         self.pds[index.0].process = Process::Stopped;
         let pid = self.pid(index);
-        let (Ok(info), Ok(registers)) = (trace::signal_info(pid), trace::registers(pid)) else {
+        let (Ok(info), Ok(mut registers)) = (trace::signal_info(pid), trace::registers(pid)) else {
             // It was killed while it stopped; its end is the next event.
             return Ok(());
         };
@@ -320,6 +320,10 @@ impl<S: Seam> Monitor<'_, S> {
         let layout = self.pds[index.0].pd.layout;
         let fault =
             fault::of_stop(plan, plan.pd(index), (&image.image, &image.name), layout, pid, info, &registers);
+        if matches!(fault.kind, Kind::Syscall { .. }) {
+            message::step_back(&mut registers);
+            trace::set_registers(pid, registers).or_else(gone_is_fine)?;
+        }
         self.pds[index.0].holds.fault = true;
         self.raise(fault, Some(registers), on_fault)
     }
