@@ -92,15 +92,14 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
 
 /// Says why a system did not start, at its place in the file where it has one, and gives the exit code.
 pub fn refused(loaded: &Loaded, error: &LaunchError) -> Exit {
-    let exit = error.exit();
     match place(&loaded.system, error) {
         Some(span) => load::tell(&loaded.source, &[Diagnostic::error(span, error.to_string())]),
         None => tell(&error.to_string()),
     }
-    if exit == Exit::Host {
-        tell("this host cannot enforce the sandbox; `mk-sandbox doctor` says what it lacks and how to allow it");
+    if let Some(hint) = error.hint() {
+        tell(hint);
     }
-    exit
+    error.exit()
 }
 
 /// What in the file is why the system did not start: an image that the dynamic linker refuses, a `map` at a taken address.

@@ -16,7 +16,7 @@ mod schedule;
 mod wait;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -159,9 +159,6 @@ pub fn run<S: Seam>(
         _ => Vec::new(),
     };
     monitor.print_consoles()?;
-    for pd in &mut monitor.pds {
-        pd.console.flush(&mut io::stdout().lock())?;
-    }
     monitor.tell_untaken(on_fault);
     Ok(Outcome { ended: ended?, faults: monitor.faults, waiting })
 }
@@ -342,7 +339,7 @@ impl<S: Seam> Monitor<'_, S> {
         let index = fault.pd;
         // What the PD said before the fault comes first.
         self.print_console(index.0)?;
-        self.pds[index.0].console.flush(&mut io::stdout().lock())?;
+        self.end_line(index.0)?;
         self.leave_cpu(index);
         match self.launch.plan.pd(index).parent {
             Some((parent, _)) => {
@@ -480,13 +477,33 @@ impl<S: Seam> Monitor<'_, S> {
 
     fn print_console(&mut self, index: usize) -> io::Result<()> {
         let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
-        let mut out = io::stdout().lock();
-        self.pds[index].console.drain(pipe, &mut out)?;
-        out.flush()
+        let printed = self.pds[index].console.drain(pipe, &mut io::stdout().lock());
+        self.printed(printed)
     }
 
+    fn end_line(&mut self, index: usize) -> io::Result<()> {
+        let printed = self.pds[index].console.flush(&mut io::stdout().lock());
+        self.printed(printed)
+    }
+
+    /// Whoever reads the consoles and has seen enough (`| head`) asks for the end.
+    fn printed(&mut self, printed: io::Result<()>) -> io::Result<()> {
+        match printed {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.ended.get_or_insert(Ended::Asked);
+                Ok(())
+            }
+            Err(error) => Err(io::Error::other(format!("cannot write to standard output: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// All that is left at the end.
     fn print_consoles(&mut self) -> io::Result<()> {
-        (0..self.pds.len()).try_for_each(|index| self.print_console(index))
+        (0..self.pds.len()).try_for_each(|index| {
+            self.print_console(index)?;
+            self.end_line(index)
+        })
     }
 }
 

@@ -82,6 +82,8 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     // A PD is process 1 of its pid namespace; setsid fails only for a process group leader, and then there is nothing to leave.
     nix::unistd::setsid().map_err(at(Step::Session))?;
     privilege::set_name(&name).map_err(at(Step::Session))?;
+    // What the launcher's user keeps from others must not keep the image from the PD.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
 
     step(Step::Hostname)?;
     nix::unistd::sethostname(&name).map_err(at(Step::Hostname))?;

@@ -115,3 +115,29 @@ fn a_flood_does_not_starve_the_others() {
         }
     });
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_system() {
+    for_each_user(|world| {
+        init_program(world, "pd", "", "for (;;) puts(\"more\");");
+        one_pd(world, "", "");
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        let outcome = world.run_into(writer, &["run", "x.system"]);
+        outcome.expect(0);
+        assert_eq!(outcome.stderr, "");
+    });
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    for_each_user(|world| {
+        init_program(world, "pd", "", "puts(\"up\");");
+        one_pd(world, "", "");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        world
+            .run_into(full, &["run", "x.system"])
+            .expect(5)
+            .says("cannot write to standard output: No space left on device");
+    });
+}
