@@ -91,6 +91,9 @@ const IDLE_LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::fro
 /// Pauses before a PD is started again: the first, and the longest that doubling reaches.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
 
+/// Events taken at one go.
+const EVENTS_A_TURN: usize = 64;
+
 /// A number no PD has, for the signal descriptor in epoll.
 const SIGNALS: u64 = u64::MAX;
 
@@ -181,6 +184,7 @@ impl<S: Seam> Monitor<'_, S> {
             self.settle(index, on_fault)?;
         }
         let mut look = IDLE_LOOK.0;
+        let mut more = false;
         loop {
             if let Some(ended) = self.ended {
                 return Ok(ended);
@@ -190,6 +194,7 @@ impl<S: Seam> Monitor<'_, S> {
                 return Ok(Ended::Limit);
             }
             let pause = [
+                more.then_some(Duration::ZERO),
                 deadline.map(|deadline| deadline - now),
                 until.idle.then_some(look),
                 self.timers(now),
@@ -207,12 +212,13 @@ impl<S: Seam> Monitor<'_, S> {
                     index => self.print_console(index as usize)?,
                 }
             }
-            self.take_events(on_fault)?;
+            // Timers first: a start on the way takes in the signals that tell of other PDs' events.
             self.run_timers(on_fault)?;
+            more = self.take_events(on_fault)?;
             if asked {
                 return Ok(Ended::Asked);
             }
-            if until.idle && count == 0 {
+            if until.idle && count == 0 && !more {
                 if self.is_idle() {
                     return Ok(Ended::Idle);
                 }
@@ -262,11 +268,21 @@ impl<S: Seam> Monitor<'_, S> {
         Ok(asked)
     }
 
-    fn take_events(&mut self, on_fault: OnFault) -> io::Result<()> {
-        while let Some(event) = trace::next_event()? {
-            self.take(event, on_fault)?;
+    /// True when there may be more: PDs that ask without end must not keep the launcher from signals, timers and consoles.
+    fn take_events(&mut self, on_fault: OnFault) -> io::Result<bool> {
+        for _ in 0..EVENTS_A_TURN {
+            match trace::next_event()? {
+                Some(event) => self.take(event, on_fault)?,
+                None => return Ok(false),
+            }
         }
-        Ok(())
+        // The kernel always names the first child that has an event; behind those that always have one, the others wait.
+        for index in self.indices() {
+            if let Some(event) = trace::next_event_of(self.pid(index))? {
+                self.take(event, on_fault)?;
+            }
+        }
+        Ok(true)
     }
 
     fn take(&mut self, event: Event, on_fault: OnFault) -> io::Result<()> {
@@ -510,6 +526,7 @@ impl<S: Seam> Monitor<'_, S> {
 fn timeout(pause: Option<Duration>) -> EpollTimeout {
     match pause {
         None => EpollTimeout::NONE,
+        Some(Duration::ZERO) => EpollTimeout::ZERO,
         // Rounded up, so that a wait never ends just before what it waits for.
         Some(pause) => EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX),
     }

@@ -6,6 +6,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attacks;
 mod descriptors;
 mod memory;
 mod process;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         memory::cases(&mut cases, &scene);
         scene.end();
         supervision::cases(&mut cases, user);
+        attacks::cases(&mut cases, user);
     }
     cases.finish()
 }

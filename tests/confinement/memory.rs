@@ -95,7 +95,7 @@ fn is_memfd(page: &Page, name: &str) -> bool {
 fn accounted(scene: &Scene, pd: &PdPlan, pid: Pid) -> String {
     let mut left = Unexplained { pages: pages(pid), name: pd.name.clone() };
     let total = left.pages.len();
-    let planned = regions(pd, &mut left) + channels(scene, pd, &mut left);
+    let planned = regions(pd, &mut left) + channels(scene, pd, &mut left) + supervisor(pd, &mut left);
     let image_name = format!("/{}", pd.image.display());
     let image = elf_file(&mut left, &image_name, &scene.image(pd));
     let microkit = elf_file(&mut left, "/memfd:libmicrokit.so (deleted)", LIBMICROKIT);
@@ -162,6 +162,14 @@ fn channels(scene: &Scene, pd: &PdPlan, left: &mut Unexplained) -> usize {
     }
     assert!(expected.is_empty(), "{expected:?}");
     count
+}
+
+/// A parent's page about its children, which it can read.
+fn supervisor(pd: &PdPlan, left: &mut Unexplained) -> usize {
+    let pages = left.take_named(&format!("/memfd:supervisor:{} (deleted)", pd.name));
+    assert_eq!(pages.len(), usize::from(!pd.children.is_empty()));
+    assert!(pages.iter().all(|(_, page)| page.rights == "r--s"), "{pages:?}");
+    pages.len()
 }
 
 /// What the program headers make of a file: rights by page, from the file's first segment on.
@@ -325,6 +333,12 @@ fn shared(scene: &Scene) -> String {
         let own = expected.entry(format!("/memfd:channels:{} (deleted)", pd.name)).or_default();
         own.insert(&pd.name);
         own.extend(pd.ends.iter().map(|end| plan.pd(end.peer).name.as_str()));
+        if !pd.children.is_empty() {
+            expected.insert(
+                format!("/memfd:supervisor:{} (deleted)", pd.name),
+                BTreeSet::from([pd.name.as_str()]),
+            );
+        }
     }
     let seen: BTreeMap<String, BTreeSet<&str>> =
         memory.iter().map(|(name, files)| (name.clone(), users[files.first().unwrap()].clone())).collect();

@@ -44,6 +44,13 @@ const SYSTEM: &str = r#"<system>
   <protection_domain name="alone" priority="1">
     <program_image path="alone.elf"/>
   </protection_domain>
+  <protection_domain name="parent" priority="8">
+    <program_image path="parent.elf"/>
+    <protection_domain name="child" id="5">
+      <program_image path="alone.elf"/>
+      <map mr="inner" vaddr="0x4000000" perms="rw"/>
+    </protection_domain>
+  </protection_domain>
   <channel><end pd="client" id="3" pp="true"/><end pd="server" id="61"/></channel>
   <channel><end pd="reader" id="0" pp="true"/><end pd="server" id="0"/></channel>
   <channel><end pd="client" id="7"/><end pd="reader" id="9" notify="false"/></channel>
@@ -91,6 +98,19 @@ void init(void) { microkit_dbg_puts("ready\n"); }
 void notified(microkit_channel ch) { (void)ch; }
 "#;
 
+const PARENT: &str = r#"
+#include <microkit.h>
+
+void init(void) { microkit_dbg_puts("ready\n"); }
+void notified(microkit_channel ch) { (void)ch; }
+
+seL4_Bool fault(microkit_child child, microkit_msginfo message, microkit_msginfo *reply)
+{
+    (void)child, (void)message, (void)reply;
+    return seL4_False;
+}
+"#;
+
 /// The system as it runs, and what the library plans for the same file.
 pub struct Scene {
     world: World,
@@ -111,6 +131,7 @@ impl Scene {
         world.program_with("server", SERVER, &["-Wl,--no-as-needed", "-lm"]);
         world.program("client", CLIENT);
         world.program("alone", ALONE);
+        world.program("parent", PARENT);
         let system = world.system("scene.system", SYSTEM);
 
         let (terminal, slave) = terminal();
@@ -138,7 +159,7 @@ impl Scene {
             });
         }
         let mut running = Running::start(command);
-        let names = ["server", "client", "reader", "alone"];
+        let names = ["server", "client", "reader", "alone", "parent", "child"];
         for name in names {
             running.wait_for_stdout(&format!("{name} | ready\n"));
         }
