@@ -154,6 +154,11 @@ static void serve(unsigned i)
     const struct end *end = &mk_ends[id];
     uint64_t call = load_acquire(serves.word[i]);
     serves.queued &= ~((uint64_t)1 << i);
+    if (call & MK_SEQ_WITHDRAWN) {
+        serves.taken[i] = call;
+        store_relaxed(&end->out->seq, call);
+        return;
+    }
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -161,10 +166,6 @@ static void serve(unsigned i)
         return;
     }
     serves.taken[i] = call;
-    if (load_relaxed(&end->in->info) & MK_INFO_WITHDRAWN) {
-        store_relaxed(&end->out->seq, call);
-        return;
-    }
     say_where(MK_IN_PROTECTED, id);
     if (protected_entry == 0) {
         mk_complain(0, "is missing the 'protected' entry point");
