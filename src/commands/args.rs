@@ -92,6 +92,9 @@ pub struct RunArgs {
     /// Allow what is refused by default; wx: a PD may write and execute the same region
     #[arg(long, value_name = "WHAT", value_enum)]
     pub allow: Vec<Allow>,
+    /// When all PDs are ready, print on standard error how long each step of the start took
+    #[arg(long)]
+    pub timings: bool,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,

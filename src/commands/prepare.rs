@@ -18,6 +18,7 @@ use crate::launch::{Launch, LaunchError, PdImage, Schedule};
 use crate::pd::Step;
 use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
+use crate::report::Timings;
 use crate::sdf::{self, Arch, ProtectionDomain, Span, System};
 use crate::sys::probe::Tier;
 use crate::sys::signals;
@@ -55,13 +56,18 @@ pub struct Prepared {
     pub loaded: Loaded,
     /// What to start.
     pub launch: Launch,
+    /// How long it took to get here.
+    pub timings: Timings,
 }
 
 /// Reads, judges, builds and vets. Errors have been told when this returns one.
 pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
+    let mut timings = Timings::start();
     let loaded = load::system(wishes.system, wishes.search_path, wishes.arch)?;
+    timings.done("reading the system");
     if wishes.build {
         build::images(&loaded)?;
+        timings.done("building images");
     }
     let Loaded { source, system, search_path } = &loaded;
     let told = |diagnostics: Vec<Diagnostic>| {
@@ -71,12 +77,16 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let options = plan::Options { heap_size: wishes.heap_size, cpus, allow_wx: wishes.allow_wx };
     let plan = Plan::of(system, &options).map_err(told)?;
+    timings.done("planning");
     let images = read_images(system, search_path).map_err(told)?;
+    timings.done("reading and vetting images");
     let tier = tier::require(wishes.tier)?;
+    timings.done("looking at the host");
     let filters = Filters::compile(std::env::consts::ARCH, &PlanValues::new()).map_err(|error| {
         tell(&error.to_string());
         Exit::Internal
     })?;
+    timings.done("compiling filters");
     let launch = Launch {
         plan,
         images,
@@ -87,7 +97,7 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
         realtime: wishes.realtime,
         libmicrokit: embedded::LIBMICROKIT,
     };
-    Ok(Prepared { loaded, launch })
+    Ok(Prepared { loaded, launch, timings })
 }
 
 /// Says why a system did not start, at its place in the file where it has one, and gives the exit code.

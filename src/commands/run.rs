@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError};
 use crate::monitor::{self, Until};
 use crate::pd::Seam;
-use crate::report;
+use crate::report::{self, Timings};
 use crate::sys::descriptor;
 
 /// Runs the system until it ends; says everything there is to say and returns the exit code.
@@ -33,8 +33,8 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         realtime: args.realtime,
         allow_wx: args.allow.contains(&Allow::Wx),
     };
-    let Prepared { loaded, launch } = prepare::launch(&wishes)?;
-    let outcome = launch_and_watch(&launch, args, seam).map_err(|error| refused(&loaded, &error))?;
+    let Prepared { loaded, launch, timings } = prepare::launch(&wishes)?;
+    let outcome = launch_and_watch(&launch, args, seam, timings).map_err(|error| refused(&loaded, &error))?;
     for chain in report::waiting(&launch.plan, &outcome) {
         tell(&format!("a call can never return: {chain}"));
     }
@@ -45,12 +45,18 @@ fn launch_and_watch<S: Seam>(
     launch: &Launch,
     args: &RunArgs,
     seam: &S,
+    mut timings: Timings,
 ) -> Result<monitor::Outcome, LaunchError> {
     let failed = |what: &'static str| move |source| LaunchError::Prepare { what: what.into(), source };
     descriptor::raise_limit().map_err(io::Error::from).map_err(failed("raising the limit on open files"))?;
     let signals = prepare::take_signals().map_err(failed("taking signals"))?;
     let resources = launch::prepare(launch)?;
+    timings.done("creating memory and pipes");
     let running = launch::start(launch, &resources, &signals, seam)?;
+    timings.done("starting the PDs");
+    if args.timings {
+        eprint!("{}", timings.table(&running));
+    }
     tracing::info!(pds = running.len(), "every PD is confined and ready");
     let options = monitor::Options {
         console: args.console.into(),

@@ -31,7 +31,7 @@ fn try_run(args: &VerifyArgs) -> Result<Exit, Exit> {
         realtime: false,
         allow_wx: true,
     };
-    let Prepared { loaded, launch } = prepare::launch(&wishes)?;
+    let Prepared { loaded, launch, .. } = prepare::launch(&wishes)?;
     let checks = look(&launch).map_err(|error| refused(&loaded, &error))?;
     let text = match args.format {
         Format::Human => human(&checks),

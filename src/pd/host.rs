@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +17,7 @@ use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{self, descriptor, landlock, library, memory, privilege, seccomp, signals};
+use crate::sys::{floor, self, descriptor, landlock, library, memory, privilege, seccomp, signals};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -65,7 +66,11 @@ fn report(fd: RawFd, report: &Report) {
 /// library looks at a descriptor with fcntl before it closes it, which the filter denies.
 fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> {
     let name = handoff.name.clone();
-    let step = |step: Step| seam.before(step, &name).map_err(|errno| Failure::new(step, errno));
+    let times = [const { Cell::new(0) }; Step::ALL.len()];
+    let step = |step: Step| {
+        times[step as usize].set(floor::cycles());
+        seam.before(step, &name).map_err(|errno| Failure::new(step, errno))
+    };
 
     step(Step::Handoff)?;
     // The kernel's list of this process's mappings, for sealing them when there is no procfs any more.
@@ -157,7 +162,7 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     step(Step::Ready)?;
     let layout =
         Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
-    report(handoff.status, &Report::Layout(layout));
+    report(handoff.status, &Report::Layout(layout, times.map(Cell::into_inner)));
     let filters = std::mem::take(&mut handoff.final_filters);
     let top = stack + handoff.stack_size;
     finish(handoff.status, held, &filters, libmicrokit.start, page, top)
