@@ -11,6 +11,7 @@ mod domains;
 mod fault;
 mod idle;
 mod message;
+mod output;
 mod pd;
 mod schedule;
 mod wait;
@@ -97,6 +98,9 @@ const EVENTS_A_TURN: usize = 64;
 /// A number no PD has, for the signal descriptor in epoll.
 const SIGNALS: u64 = u64::MAX;
 
+/// Another, for standard output while its reader stalls.
+const STDOUT: u64 = u64::MAX - 1;
+
 /// How to watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -121,6 +125,10 @@ struct Monitor<'a, S> {
     budgets: budget::Budgets,
     domains: Option<domains::Domains>,
     scheduler: schedule::Scheduler,
+    output: output::Output,
+    epoll: Epoll,
+    /// The reader of standard output has stalled, and the consoles are not listened to until it reads on.
+    stalled: bool,
     ended: Option<Ended>,
 }
 
@@ -153,6 +161,9 @@ pub fn run<S: Seam>(
         budgets: budget::Budgets::new(&launch.plan),
         domains: domains::Domains::new(&launch.plan),
         scheduler: schedule::Scheduler::new(&launch.plan),
+        output: output::Output::default(),
+        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        stalled: false,
         ended: None,
     };
     let ended = monitor.watch(on_fault);
@@ -169,10 +180,9 @@ pub fn run<S: Seam>(
 impl<S: Seam> Monitor<'_, S> {
     fn watch(&mut self, on_fault: OnFault) -> io::Result<Ended> {
         let until = self.options.until;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        self.epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         for (index, console) in self.resources.consoles.iter().enumerate() {
-            epoll.add(console.read.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+            self.epoll.add(console.read.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
         for index in self.indices() {
             self.open_watch(index)?;
@@ -200,7 +210,7 @@ impl<S: Seam> Monitor<'_, S> {
                 self.timers(now),
             ];
             let mut events = [EpollEvent::empty(); 64];
-            let count = match epoll.wait(&mut events, timeout(pause.into_iter().flatten().min())) {
+            let count = match self.epoll.wait(&mut events, timeout(pause.into_iter().flatten().min())) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -209,6 +219,7 @@ impl<S: Seam> Monitor<'_, S> {
             for event in &events[..count] {
                 match event.data() {
                     SIGNALS => asked |= self.asked_to_end()?,
+                    STDOUT => self.push_output()?,
                     index => self.print_console(index as usize)?,
                 }
             }
@@ -492,14 +503,42 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn print_console(&mut self, index: usize) -> io::Result<()> {
+        if self.output.full() {
+            return Ok(());
+        }
         let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
-        let printed = self.pds[index].console.drain(pipe, &mut io::stdout().lock());
-        self.printed(printed)
+        self.pds[index].console.drain(pipe, &mut self.output)?;
+        self.push_output()
     }
 
     fn end_line(&mut self, index: usize) -> io::Result<()> {
-        let printed = self.pds[index].console.flush(&mut io::stdout().lock());
-        self.printed(printed)
+        self.pds[index].console.flush(&mut self.output)?;
+        self.push_output()
+    }
+
+    fn push_output(&mut self) -> io::Result<()> {
+        let pushed = self.output.push();
+        self.printed(pushed)?;
+        if self.output.stalled() != self.stalled {
+            self.stalled = self.output.stalled();
+            self.listen_to_consoles(!self.stalled)?;
+        }
+        Ok(())
+    }
+
+    /// While the reader stalls, PDs that print wait for it in their pipes; it is heard when it reads on.
+    fn listen_to_consoles(&self, listen: bool) -> io::Result<()> {
+        let flags = if listen { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        for (index, console) in self.resources.consoles.iter().enumerate() {
+            self.epoll.modify(console.read.as_fd(), &mut EpollEvent::new(flags, index as u64))?;
+        }
+        let stdout = io::stdout();
+        if listen {
+            self.epoll.delete(stdout.as_fd())?;
+        } else {
+            self.epoll.add(stdout.as_fd(), EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT))?;
+        }
+        Ok(())
     }
 
     /// Whoever reads the consoles and has seen enough (`| head`) asks for the end.
@@ -516,10 +555,18 @@ impl<S: Seam> Monitor<'_, S> {
 
     /// All that is left at the end.
     fn print_consoles(&mut self) -> io::Result<()> {
-        (0..self.pds.len()).try_for_each(|index| {
-            self.print_console(index)?;
-            self.end_line(index)
-        })
+        for index in 0..self.pds.len() {
+            let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
+            let console = &mut self.pds[index].console;
+            console.drain(pipe, &mut self.output)?;
+            console.flush(&mut self.output)?;
+        }
+        let finished = self.output.finish().map(|lost| {
+            if lost > 0 {
+                tracing::warn!("nobody reads standard output: {lost} bytes of the PDs' consoles are lost");
+            }
+        });
+        self.printed(finished)
     }
 }
 

@@ -141,3 +141,22 @@ fn a_full_disk_is_an_error() {
             .says("cannot write to standard output: No space left on device");
     });
 }
+
+#[test]
+fn a_reader_that_stalls_holds_up_nobody_but_those_who_print() {
+    for_each_user(|world| {
+        world.program(
+            "flood",
+            "#include <microkit.h>
+            void init(void) { for (;;) microkit_dbg_puts(\"no end of it, whoever listens\\n\"); }
+            void notified(microkit_channel ch) { (void)ch; }",
+        );
+        world.system(
+            "flood.system",
+            "<system><protection_domain name='flood'><program_image path='flood.elf'/></protection_domain></system>",
+        );
+        let (unread, stdout) = std::io::pipe().expect("a pipe");
+        world.run_into(stdout, &["run", "--timeout", "1", "flood.system"]).expect(124).says("are lost");
+        drop(unread);
+    });
+}
