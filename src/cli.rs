@@ -9,8 +9,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    BenchArgs, CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs, PolicyArgs, RunArgs,
-    SdkArgs, ShowArgs, VerifyArgs,
+    BenchArgs, CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs,
+    PolicyArgs, RunArgs, SdkArgs, ShowArgs, VerifyArgs,
 };
 use crate::commands::{bench, cc, check, doctor, graph, policy, run, say, sdk, show, verify};
 use crate::exit::Exit;

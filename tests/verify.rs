@@ -62,12 +62,12 @@ fn a_plan_that_is_not_what_runs_is_noticed(world: &World) {
     type Lie = (&'static str, fn(&mut Launch));
     let lies: &[Lie] = &[
         ("regions", |launch| launch.plan.pds[0].maps[0].perms.write = true),
-        ("mappings", |launch| drop(launch.plan.pds[0].maps.pop())),
+        ("mappings", |launch| launch.plan.pds[0].maps.truncate(1)),
         ("guards", |launch| launch.plan.pds[0].guards[0].vaddr -= 0x1000),
-        ("channel-memory", |launch| drop(launch.plan.pds[0].ends.pop())),
-        ("descriptors", |launch| drop(launch.plan.pds[0].descriptors.pop())),
-        ("limits", |launch| drop(launch.plan.pds[0].descriptors.pop())),
-        ("seccomp-filters", |launch| drop(launch.filters.running.pop())),
+        ("channel-memory", |launch| launch.plan.pds[0].ends.truncate(0)),
+        ("descriptors", |launch| launch.plan.pds[0].descriptors.truncate(3)),
+        ("limits", |launch| launch.plan.pds[0].descriptors.truncate(3)),
+        ("seccomp-filters", |launch| launch.filters.running.truncate(1)),
         ("root", |launch| launch.images[0].name.push('x')),
     ];
     for (what, lie) in lies {
@@ -105,7 +105,10 @@ fn main() {
     mk_sandbox::pd::entry::<Shipped>();
     type Test = (&'static str, fn(&World));
     let tests: &[Test] = &[
-        ("every_pd_has_what_the_plan_says_and_nothing_runs", every_pd_has_what_the_plan_says_and_nothing_runs),
+        (
+            "every_pd_has_what_the_plan_says_and_nothing_runs",
+            every_pd_has_what_the_plan_says_and_nothing_runs,
+        ),
         ("the_report_for_programs_has_every_check", the_report_for_programs_has_every_check),
         ("a_plan_that_is_not_what_runs_is_noticed", a_plan_that_is_not_what_runs_is_noticed),
     ];

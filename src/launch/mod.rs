@@ -112,7 +112,9 @@ impl LaunchError {
             Errno::EMFILE => Some("a limit of this process: raise it with ulimit -Hn"),
             Errno::ENFILE => Some("a limit of this host: /proc/sys/fs/file-max"),
             Errno::EAGAIN => Some("the limit on processes is reached: ulimit -u, or pids.max of a container"),
-            Errno::ENOSPC | Errno::EUSERS => Some("a limit on namespaces is reached: /proc/sys/user/max_*_namespaces"),
+            Errno::ENOSPC | Errno::EUSERS => {
+                Some("a limit on namespaces is reached: /proc/sys/user/max_*_namespaces")
+            }
             _ if self.exit() == Exit::Host => {
                 Some("`mk-sandbox doctor` says what this host lacks and how to allow it")
             }

@@ -182,7 +182,11 @@ fn spawn<S: Seam>(
     if launch.schedule == Schedule::Linux
         && scheduling::apply(pid, pd, launch.realtime).map_err(at(Step::Scheduling))?
     {
-        tracing::warn!("PD `{}`: this host does not allow realtime priorities; nice {} instead", pd.name, pd.nice);
+        tracing::warn!(
+            "PD `{}`: this host does not allow realtime priorities; nice {} instead",
+            pd.name,
+            pd.nice
+        );
     }
     step(Step::IdMaps)?;
     identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
@@ -202,12 +206,10 @@ fn wait_until_ready(
     loop {
         for pd in starting.iter_mut().filter(|pd| pd.layout.is_none()) {
             let name = &launch.plan.pd(pd.index).name;
-            while let Some(event) = trace::next_event_of(pd.child.pid).map_err(|errno| LaunchError::Prepare {
-                what: "waiting for PDs to become ready".into(),
-                source: errno.into(),
+            while let Some(event) = trace::next_event_of(pd.child.pid).map_err(|errno| {
+                LaunchError::Prepare { what: "waiting for PDs to become ready".into(), source: errno.into() }
             })? {
-                handle(pd, event)
-                    .map_err(|failure| LaunchError::Pd { pd: name.clone(), failure })?;
+                handle(pd, event).map_err(|failure| LaunchError::Pd { pd: name.clone(), failure })?;
                 if pd.layout.is_some() {
                     break;
                 }
@@ -250,8 +252,8 @@ fn handle(pd: &mut Starting, event: trace::Event) -> Result<(), Failure> {
         Event::Signal(..) if is_ready(pid) => match read_report(&pd.status) {
             Some(Report::Layout(layout, times)) => {
                 pd.layout = Some(layout);
-                for (known, time) in pd.times.iter_mut().zip(times) {
-                    *known = (*known).max(time);
+                for (known, time) in pd.times.iter_mut().zip(times.iter()) {
+                    *known = (*known).max(*time);
                 }
             }
             Some(Report::Failed(failure)) => return Err(failure),

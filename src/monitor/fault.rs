@@ -148,9 +148,8 @@ fn kind(pid: Pid, info: SignalInfo, registers: &Registers, maps: &[Mapping]) -> 
                 Access::Read
             };
             // What is mapped without any right, as a guard is, is not there for the processor.
-            let is_guard = |map: &Mapping| {
-                (map.start..map.end).contains(&address) && map.rights.starts_with("---")
-            };
+            let is_guard =
+                |map: &Mapping| (map.start..map.end).contains(&address) && map.rights.starts_with("---");
             let present = info.code == SEGV_ACCERR && !maps.iter().any(is_guard);
             Kind::Memory { address, access, present }
         }
@@ -215,7 +214,9 @@ fn place(code: &Code, pid: Pid, registers: &Registers) -> String {
         // call in the image. The stack is the PD's: a hostile one can only mislead whoever reads about itself.
         let stack = procfs::read_words(pid, registers.rsp, STACK_WORDS);
         // The byte before it is still the call's: behind a call that does not return, another function may begin.
-        let calls = stack.into_iter().filter(|word| code.in_image(word.wrapping_sub(1)) && is_behind_call(pid, *word));
+        let calls = stack
+            .into_iter()
+            .filter(|word| code.in_image(word.wrapping_sub(1)) && is_behind_call(pid, *word));
         let caller = calls.map(|word| word - 1).next();
         if let Some(name) = caller.and_then(|caller| code.name(caller)) {
             let _ = write!(text, ", called from {name}");

@@ -46,8 +46,8 @@ pub fn of_fault(fault: &Fault, registers: &Registers) -> Message {
         }
         Kind::Syscall { number, .. } => {
             let general = [
-                r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
-                r.r15,
+                r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
+                r.r14, r.r15,
             ];
             let rest = [r.rip, r.rsp, r.eflags, *number as u64];
             (label::UNKNOWN_SYSCALL, [&general[..], &rest].concat())
@@ -75,23 +75,9 @@ pub fn apply_reply(fault: &Fault, registers: &mut Registers, label: u64, words: 
     match &fault.kind {
         Kind::Syscall { .. } if label == 0 => {
             let targets = [
-                &mut r.rax,
-                &mut r.rbx,
-                &mut r.rcx,
-                &mut r.rdx,
-                &mut r.rsi,
-                &mut r.rdi,
-                &mut r.rbp,
-                &mut r.r8,
-                &mut r.r9,
-                &mut r.r10,
-                &mut r.r11,
-                &mut r.r12,
-                &mut r.r13,
-                &mut r.r14,
-                &mut r.r15,
-                &mut r.rip,
-                &mut r.rsp,
+                &mut r.rax, &mut r.rbx, &mut r.rcx, &mut r.rdx, &mut r.rsi, &mut r.rdi, &mut r.rbp,
+                &mut r.r8, &mut r.r9, &mut r.r10, &mut r.r11, &mut r.r12, &mut r.r13, &mut r.r14, &mut r.r15,
+                &mut r.rip, &mut r.rsp,
             ];
             targets.into_iter().zip(words).for_each(|(target, word)| *target = *word);
             set_flags(r, words.get(17));
@@ -117,8 +103,8 @@ pub fn set_flags(registers: &mut Registers, flags: Option<&u64>) {
 /// seL4_UserContext on x86-64, in its order.
 pub fn to_context(r: &Registers) -> [u64; 20] {
     [
-        r.rip, r.rsp, r.eflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
-        r.r13, r.r14, r.r15, r.fs_base, r.gs_base,
+        r.rip, r.rsp, r.eflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11,
+        r.r12, r.r13, r.r14, r.r15, r.fs_base, r.gs_base,
     ]
 }
 
@@ -128,21 +114,8 @@ pub fn set_context(r: &mut Registers, words: &[u64]) {
     targets.into_iter().zip(words).for_each(|(target, word)| *target = *word);
     set_flags(r, words.get(2));
     let general = [
-        &mut r.rax,
-        &mut r.rbx,
-        &mut r.rcx,
-        &mut r.rdx,
-        &mut r.rsi,
-        &mut r.rdi,
-        &mut r.rbp,
-        &mut r.r8,
-        &mut r.r9,
-        &mut r.r10,
-        &mut r.r11,
-        &mut r.r12,
-        &mut r.r13,
-        &mut r.r14,
-        &mut r.r15,
+        &mut r.rax, &mut r.rbx, &mut r.rcx, &mut r.rdx, &mut r.rsi, &mut r.rdi, &mut r.rbp, &mut r.r8,
+        &mut r.r9, &mut r.r10, &mut r.r11, &mut r.r12, &mut r.r13, &mut r.r14, &mut r.r15,
     ];
     general.into_iter().zip(words.iter().skip(3)).for_each(|(target, word)| *target = *word);
 }

@@ -470,8 +470,11 @@ impl<S: Seam> Monitor<'_, S> {
         if !self.restarts.is_empty() {
             return false;
         }
-        let can_run =
-            self.pds.iter().filter(|pd| pd.process != Process::Gone && !pd.holds.lasting()).collect::<Vec<_>>();
+        let can_run = self
+            .pds
+            .iter()
+            .filter(|pd| pd.process != Process::Gone && !pd.holds.lasting())
+            .collect::<Vec<_>>();
         // Stopped for its budget or domain: asleep if the stop came while it slept.
         let (stopped, running): (Vec<&Watched>, Vec<&Watched>) =
             can_run.iter().copied().partition(|pd| pd.process == Process::Stopped);
@@ -575,6 +578,8 @@ fn timeout(pause: Option<Duration>) -> EpollTimeout {
         None => EpollTimeout::NONE,
         Some(Duration::ZERO) => EpollTimeout::ZERO,
         // Rounded up, so that a wait never ends just before what it waits for.
-        Some(pause) => EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX),
+        Some(pause) => {
+            EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
+        }
     }
 }

@@ -129,7 +129,7 @@ pub enum Report {
     /// A step failed; the process ends.
     Failed(Failure),
     /// All steps but the last filter are done; when they began.
-    Layout(Layout, StepTimes),
+    Layout(Layout, Box<StepTimes>),
 }
 
 /// Where things lie in the PD, for reading its faults.

@@ -17,7 +17,7 @@ use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{floor, self, descriptor, landlock, library, memory, privilege, seccomp, signals};
+use crate::sys::{self, descriptor, floor, landlock, library, memory, privilege, seccomp, signals};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -160,9 +160,8 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
 
     step(Step::FinalFilter)?;
     step(Step::Ready)?;
-    let layout =
-        Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
-    report(handoff.status, &Report::Layout(layout, times.map(Cell::into_inner)));
+    let layout = Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
+    report(handoff.status, &Report::Layout(layout, Box::new(times.map(Cell::into_inner))));
     let filters = std::mem::take(&mut handoff.final_filters);
     let top = stack + handoff.stack_size;
     finish(handoff.status, held, &filters, libmicrokit.start, page, top)

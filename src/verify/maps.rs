@@ -108,9 +108,10 @@ fn accounted_for(scene: &Scene, checks: &Checks, map: &Mapping, image: &str, pro
     let name = map.name.as_str();
     let shared = map.rights.ends_with('s');
     if shared {
-        let region = plan.maps.iter().any(|region| {
-            memfd(&region.name) == name && (region.vaddr..region.end()).contains(&map.start)
-        });
+        let region = plan
+            .maps
+            .iter()
+            .any(|region| memfd(&region.name) == name && (region.vaddr..region.end()).contains(&map.start));
         let channels = scene.launch.plan.pds.iter().any(|peer| {
             let related = peer.index == plan.index || plan.ends.iter().any(|end| end.peer == peer.index);
             related && memfd(&format!("channels:{}", peer.name)) == name

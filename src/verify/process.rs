@@ -54,17 +54,22 @@ pub(super) fn check(scene: &Scene, pd: &RunningPd, checks: &mut Checks) -> io::R
     // Behind the name in parentheses: state, ppid, pgrp, session, tty_nr (proc_pid_stat(5)).
     let stat = read("stat")?;
     let rest: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    checks.equal("session", format!("own ({pid}), no terminal"), match (rest.get(3), rest.get(4)) {
-        (Some(session), Some(&"0")) => format!("own ({session}), no terminal"),
-        _ => format!("{rest:?}"),
-    });
+    checks.equal(
+        "session",
+        format!("own ({pid}), no terminal"),
+        match (rest.get(3), rest.get(4)) {
+            (Some(session), Some(&"0")) => format!("own ({session}), no terminal"),
+            _ => format!("{rest:?}"),
+        },
+    );
 
     let mounts: Vec<String> = read("mountinfo")?
         .lines()
         .map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
             let options = words.get(5).copied().unwrap_or("");
-            let flags: Vec<&str> = options.split(',').filter(|o| matches!(*o, "ro" | "rw" | "nosuid" | "nodev")).collect();
+            let flags: Vec<&str> =
+                options.split(',').filter(|o| matches!(*o, "ro" | "rw" | "nosuid" | "nodev")).collect();
             let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("");
             format!("{} {kind} {}", words.get(4).copied().unwrap_or(""), flags.join(","))
         })

@@ -73,20 +73,26 @@ fn expected(probe: &'static str) -> Expected {
         "load_behind_region" => Fault("read of 0x4001000: 0x0 bytes behind the end of region `ro`"),
         "load_before_region" => Fault("read of 0x3ffffff: 0x1 bytes before region `ro`"),
         "store_behind_region" => Fault("write to 0x5001000: 0x0 bytes behind the end of region `rw`"),
-        "load_foreign" => Fault("read of 0x7000000: nothing is mapped here; in PD `victim` region `secret` is"),
+        "load_foreign" => {
+            Fault("read of 0x7000000: nothing is mapped here; in PD `victim` region `secret` is")
+        }
         "execute_data" => Fault("execution of 0x5000000: region `rw` is mapped rw here"),
         "store_code_region" => Fault("write to 0x6000000: region `code` is mapped rx here"),
         "store_text" | "store_peer_words" | "store_peer_status" => Fault("…: that memory is read-only"),
         "stack_overflow" => Fault("…: stack overflow: the stack has 0x2000 bytes"),
-        "read_peer_doorbell" | "read_console" | "read_standard_input" | "write_own_doorbell" | "write_beyond" => {
-            Refused(libc::EBADF)
-        }
+        "read_peer_doorbell"
+        | "read_console"
+        | "read_standard_input"
+        | "write_own_doorbell"
+        | "write_beyond" => Refused(libc::EBADF),
         "read_to_read_only" | "read_to_peer_words" | "read_to_text" | "write_from_foreign" => {
             Refused(libc::EFAULT)
         }
         "fcntl_nonblocking" | "fcntl_owner" | "fcntl_duplicate" | "fcntl_seals" => Denied("fcntl"),
         "ioctl_high_bits" => Denied("ioctl"),
-        "socket_unix" | "socket_inet" | "socket_netlink" | "socket_packet" | "socket_vsock" => Denied("socket"),
+        "socket_unix" | "socket_inet" | "socket_netlink" | "socket_packet" | "socket_vsock" => {
+            Denied("socket")
+        }
         // Numbers with the x32 bit have no name of their own.
         "x32_getpid" => Denied("1073741863"),
         "int80_getpid" | "int80_openat" | "compatibility_mode" => Fault("ended by SIGSYS"),
@@ -177,8 +183,10 @@ fn attack(user: User) -> Vec<Row> {
     let control = control_program(&world);
 
     let probes = probes();
-    let attempts: Vec<String> =
-        ["c", "h"].iter().flat_map(|from| probes.iter().map(move |probe| format!("{from}_{probe}"))).collect();
+    let attempts: Vec<String> = ["c", "h"]
+        .iter()
+        .flat_map(|from| probes.iter().map(move |probe| format!("{from}_{probe}")))
+        .collect();
     let mut seen = BTreeMap::new();
     for some in attempts.chunks(TOGETHER) {
         world.system("attack.system", &system(some));
