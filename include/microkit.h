@@ -110,8 +110,8 @@ void microkit_pd_stop(microkit_child pd);
 void microkit_pd_resume(microkit_child pd);
 
 /*
- * I/O ports. A port without a device behind it reads as all ones and ignores writes, as on a PC. An id that is no port's
- * does the same and prints `NAME FUNCTION: invalid I/O port given 'N'`.
+ * I/O ports. A port without a device behind it reads as all ones and ignores writes, as on a PC. An id that is no
+ * port's does the same and prints `NAME FUNCTION: invalid I/O port given 'N'`.
  */
 seL4_Uint8 microkit_x86_ioport_read_8(microkit_ioport ioport_id, seL4_Word port_addr);
 seL4_Uint16 microkit_x86_ioport_read_16(microkit_ioport ioport_id, seL4_Word port_addr);
