@@ -9,9 +9,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    BenchArgs, CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs, PolicyArgs, RunArgs,
+    SdkArgs, ShowArgs, VerifyArgs,
 };
-use crate::commands::{cc, check, doctor, policy, run, say, sdk};
+use crate::commands::{bench, cc, check, doctor, graph, policy, run, say, sdk, show, verify};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -55,8 +56,12 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     Check(CheckArgs),
+    Show(ShowArgs),
+    Graph(GraphArgs),
     Policy(PolicyArgs),
+    Verify(VerifyArgs),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Cc(CcArgs),
     Sdk(SdkArgs),
     Completions(CompletionsArgs),
@@ -85,8 +90,12 @@ impl Command {
         match self {
             Self::Run(args) => run::run(&args, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
+            Self::Show(args) => show::run(&args).into(),
+            Self::Graph(args) => graph::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
+            Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
+            Self::Bench(args) => bench::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
             Self::Sdk(args) => sdk::run(&args.directory).into(),
             Self::Completions(args) => {
@@ -101,10 +110,13 @@ impl Command {
         match self {
             Self::Run(args) => Some(args.log),
             Self::Check(args) => Some(args.log),
+            Self::Show(args) => Some(args.log),
+            Self::Graph(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
+            Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
-            Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
+            Self::Bench(_) | Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{ArgAction, Args, ValueHint};
 use clap_complete::Shell;
 
+use crate::bench;
 use crate::monitor::Mode;
 use crate::plan::DEFAULT_HEAP_SIZE;
 use crate::sdf::Arch;
@@ -70,6 +71,30 @@ pub struct RunArgs {
     /// It is set aside before the PD runs. When it is used up, malloc returns NULL.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
+    /// Who decides when PDs run
+    ///
+    /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
+    /// can run exactly the one with the highest priority does; every switch is immediate and the same in every run.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
+    pub schedule: Schedule,
+    /// Priorities become SCHED_FIFO where this host allows it
+    ///
+    /// Without it, or where it is not allowed, they become nice values as far as anybody may set them. A PD of high
+    /// priority that never sleeps can take a CPU for itself.
+    #[arg(long)]
+    pub realtime: bool,
+    /// What becomes of a PD without a parent that faults
+    ///
+    /// continue: it stays stopped, the others go on. stop: the system ends. restart: it is started again as a fresh process
+    /// with clean memory, after pauses that grow from 10 ms to 5 s.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFault::Continue)]
+    pub on_fault: OnFault,
+    /// Allow what is refused by default; wx: a PD may write and execute the same region
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub allow: Vec<Allow>,
+    /// When all PDs are ready, print on standard error how long each step of the start took
+    #[arg(long)]
+    pub timings: bool,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
@@ -123,6 +148,100 @@ pub struct PolicyArgs {
     pub log: LogArgs,
 }
 
+/// Show a system in words
+///
+/// Protection domains with parents, priorities and CPUs; memory regions with who maps them where and how; channels both
+/// ways; who calls whom; and what of the file has no effect on Linux.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// The system description file
+    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
+    pub system: PathBuf,
+    /// Also look for the files of prefilled regions in DIR; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search_path: Vec<PathBuf>,
+    /// Judge the file by the rules of this architecture
+    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
+    pub arch: Arch,
+    /// Verbosity.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Draw a system
+///
+/// PDs inside their parents, memory regions and who maps them how, channels, calls. DOT is for Graphviz, Mermaid for
+/// Markdown renderers, SVG for everything that shows pictures.
+#[derive(Args, Clone, Debug)]
+pub struct GraphArgs {
+    /// The system description file
+    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
+    pub system: PathBuf,
+    /// What to write; by default what the name of FILE says, else dot
+    #[arg(long, value_enum)]
+    pub format: Option<GraphFormat>,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Also look for the files of prefilled regions in DIR; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search_path: Vec<PathBuf>,
+    /// Judge the file by the rules of this architecture
+    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
+    pub arch: Arch,
+    /// Verbosity.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How a picture is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz
+    Dot,
+    /// For Markdown renderers
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
+/// Prove the sandbox on this host: start the system, ask the kernel what each PD really has, compare it with the plan
+///
+/// Every PD is started and confined, but none runs: what is looked at is the kernel's own account of its privileges,
+/// namespaces, limits, root, mappings and descriptors, and every system call number is tried by the launcher's hand. Ends
+/// with 0 when all agree and 1 on any difference.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The system description file
+    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
+    pub system: PathBuf,
+    /// Also look for images in DIR; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search_path: Vec<PathBuf>,
+    /// Judge the file by the rules of this architecture
+    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
+    pub arch: Arch,
+    /// First compile NAME.c beside SYSTEM where the image NAME.elf is missing or older
+    #[arg(long)]
+    pub build: bool,
+    /// How much of the sandbox this host must enforce, as for `run`
+    #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
+    pub tier: Tier,
+    /// Text for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// Verbosity.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `--allow`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Allow {
+    /// A region that is writable and executable in one PD
+    Wx,
+}
+
 /// How consoles are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Console {
@@ -137,6 +256,45 @@ impl From<Console> for Mode {
         match console {
             Console::Prefixed => Self::Prefixed,
             Console::Raw => Self::Raw,
+        }
+    }
+}
+
+/// `--schedule`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Schedule {
+    /// Linux schedules
+    Linux,
+    /// seL4's rules
+    Microkit,
+}
+
+impl From<Schedule> for crate::launch::Schedule {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Linux => Self::Linux,
+            Schedule::Microkit => Self::Microkit,
+        }
+    }
+}
+
+/// `--on-fault`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnFault {
+    /// The others go on
+    Continue,
+    /// The system ends
+    Stop,
+    /// It is started again
+    Restart,
+}
+
+impl From<OnFault> for crate::monitor::Policy {
+    fn from(on_fault: OnFault) -> Self {
+        match on_fault {
+            OnFault::Continue => Self::Continue,
+            OnFault::Stop => Self::Stop,
+            OnFault::Restart => Self::Restart,
         }
     }
 }
@@ -162,6 +320,26 @@ pub struct DoctorArgs {
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Measure how fast systems run on this host
+///
+/// Runs systems in the full sandbox beside the floors of the machine: the same round trips without any of ours, and prints the
+/// ratios. Machines differ and drift, so only ratios of one run mean anything. Takes a few minutes; nothing else should run.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Shorter measurements, fewer repetitions
+    #[arg(long)]
+    pub quick: bool,
+    /// Text for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// Only this row; may be repeated
+    #[arg(long, value_name = "ROW", value_parser = PossibleValuesParser::new(bench::rows().iter().map(|row| row.id)))]
+    pub only: Vec<String>,
+    /// End with exit code 1 when a target is missed by more than this factor, as 1.5
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    pub check: Option<f64>,
 }
 
 /// Compile a protection domain's image: $CC with what an image needs
@@ -225,6 +403,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor >= 1.0 && factor.is_finite() => Ok(factor),
+        _ => Err("a number of at least 1".to_owned()),
+    }
+}
+
 /// Below a page there is no room for malloc's own tables; above 4 GiB a system of 63 PDs would not fit any host.
 const HEAP_SIZE: std::ops::RangeInclusive<u64> = 4096..=4 << 30;
 
@@ -261,6 +446,14 @@ mod tests {
             ["", "M", "0", "4095", "5G", "1.5M", "-1", "+-1", "0x", "99999999999999999999G", "1MM", "1é"]
         {
             assert!(heap_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn factors_are_at_least_one() {
+        assert_eq!(factor("1.5"), Ok(1.5));
+        for text in ["0.5", "-2", "nan", "inf", ""] {
+            assert!(factor(text).is_err(), "{text}");
         }
     }
 

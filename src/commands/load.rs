@@ -6,7 +6,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{self, Diagnostic, Source};
+use crate::diagnostic::{self, Diagnostic, Severity, Source};
 use crate::exit::Exit;
 use crate::sdf::{self, Arch, System};
 
@@ -56,10 +56,13 @@ fn search_path(system: &Path, extra: &[PathBuf]) -> Vec<PathBuf> {
     [here].into_iter().chain(extra.iter().cloned()).chain([own]).collect()
 }
 
-/// Prints findings to standard error, each with its place in the file.
+/// Prints findings to standard error, each with its place in the file; with `-q`, only errors.
 pub fn tell(source: &Source, diagnostics: &[Diagnostic]) {
     let color = io::stderr().is_terminal();
-    for diagnostic in diagnostics {
+    let wanted = |diagnostic: &&Diagnostic| {
+        diagnostic.severity == Severity::Error || tracing::enabled!(tracing::Level::WARN)
+    };
+    for diagnostic in diagnostics.iter().filter(wanted) {
         eprintln!("{}", diagnostic::render(source, diagnostic, color));
     }
 }

@@ -3,18 +3,25 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod bench;
 pub mod build;
 pub mod cc;
 pub mod check;
 pub mod doctor;
 pub mod embedded;
+pub mod graph;
 pub mod load;
 pub mod policy;
+pub mod prepare;
 pub mod run;
 pub mod sdk;
+pub mod show;
 pub mod tier;
+pub mod verify;
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::exit::Exit;
 
@@ -26,6 +33,17 @@ pub(crate) fn say(text: &str) -> Exit {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(error) => {
             eprintln!("mk-sandbox: cannot write to standard output: {error}");
+            Exit::Internal
+        }
+    }
+}
+
+/// Writes an answer to a file, whatever was in it before.
+pub(crate) fn write_file(path: &Path, text: &str) -> Exit {
+    match fs::write(path, text) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("mk-sandbox: cannot write `{}`: {error}", path.display());
             Exit::Internal
         }
     }

@@ -22,9 +22,7 @@ pub(super) fn record<T: object::pod::Pod>(bytes: &[u8], offset: u64) -> Option<&
 
 /// The `count` records at `offset`, if the file holds all of them.
 pub(super) fn table<T: object::pod::Pod>(bytes: &[u8], offset: u64, count: u64) -> Option<&[T]> {
-    bytes
-        .read_slice_at(offset, usize::try_from(count).ok()?)
-        .ok()
+    bytes.read_slice_at(offset, usize::try_from(count).ok()?).ok()
 }
 
 /// `bytes[offset..offset + len]`, if the file holds all of it.
@@ -49,10 +47,7 @@ pub(super) fn printable(name: &[u8]) -> String {
         .take(SHOWN_MAX)
         .flat_map(|c| {
             let plain = !c.is_control() && c != '\u{fffd}';
-            plain
-                .then_some(c)
-                .into_iter()
-                .chain(c.escape_unicode().filter(move |_| !plain))
+            plain.then_some(c).into_iter().chain(c.escape_unicode().filter(move |_| !plain))
         })
         .collect();
     if text.chars().nth(SHOWN_MAX).is_some() {

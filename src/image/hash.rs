@@ -29,10 +29,7 @@ pub(super) fn read(bytes: &[u8], layout: &Layout, dynamic: &Dynamic) -> Result<H
     match (dynamic.get(elf::DT_GNU_HASH), dynamic.get(elf::DT_HASH)) {
         (Some(vaddr), _) => gnu(bytes, layout, vaddr),
         (None, Some(vaddr)) => sysv(bytes, layout, vaddr),
-        (None, None) => Err(Problem::Dynamic {
-            tag: "DT_GNU_HASH",
-            why: "is missing, and so is DT_HASH",
-        }),
+        (None, None) => Err(Problem::Dynamic { tag: "DT_GNU_HASH", why: "is missing, and so is DT_HASH" }),
     }
 }
 
@@ -46,10 +43,7 @@ fn words<'a>(bytes: &'a [u8], layout: &Layout, vaddr: u64, count: u64) -> Option
 }
 
 fn gnu(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
-    let fault = |why| Problem::Table {
-        table: ".gnu.hash",
-        why,
-    };
+    let fault = |why| Problem::Table { table: ".gnu.hash", why };
     let outside = || fault("it is not inside the file's part of a read-only segment");
     if !vaddr.is_multiple_of(8) {
         return Err(fault("it is not aligned to 8 bytes"));
@@ -70,26 +64,16 @@ fn gnu(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
         return Err(fault("it is empty"));
     }
     // None of these sums can overflow: an address is below 1 GiB once a table is there, a count below 2^32.
-    layout
-        .table(vaddr + 16, u64::from(blooms) * 8)
-        .ok_or_else(outside)?;
+    layout.table(vaddr + 16, u64::from(blooms) * 8).ok_or_else(outside)?;
     let buckets_at = vaddr + 16 + u64::from(blooms) * 8;
     let (bucket, end) = words(bytes, layout, buckets_at, buckets).ok_or_else(outside)?;
     let chains_at = buckets_at + buckets * 4;
-    let used = || {
-        bucket
-            .iter()
-            .map(|first| u64::from(first.get(LE)))
-            .filter(|&at| at != 0)
-    };
+    let used = || bucket.iter().map(|first| u64::from(first.get(LE))).filter(|&at| at != 0);
     if used().any(|at| at < first) {
         return Err(fault("a bucket begins before the first hashed symbol"));
     }
     let Some(last) = used().max() else {
-        return Ok(Hash {
-            symbols: first,
-            file: start..end,
-        });
+        return Ok(Hash { symbols: first, file: start..end });
     };
     // The last chain's end is the end of all: every other chain begins before it, and so ends at its mark or before.
     let endless = || fault("its last chain has no end inside the segment");
@@ -103,23 +87,14 @@ fn gnu(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
         }
     }
     let (chain, end) = words(bytes, layout, chains_at, symbols - first).ok_or_else(endless)?;
-    if chain
-        .split(|word| word.get(LE) & 1 != 0)
-        .any(|links| links.len() >= CHAIN_MAX)
-    {
+    if chain.split(|word| word.get(LE) & 1 != 0).any(|links| links.len() >= CHAIN_MAX) {
         return Err(fault("a chain has more than 256 symbols"));
     }
-    Ok(Hash {
-        symbols,
-        file: start..end,
-    })
+    Ok(Hash { symbols, file: start..end })
 }
 
 fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
-    let fault = |why| Problem::Table {
-        table: ".hash",
-        why,
-    };
+    let fault = |why| Problem::Table { table: ".hash", why };
     let outside = || fault("it is not inside the file's part of a read-only segment");
     if !vaddr.is_multiple_of(4) {
         return Err(fault("it is not aligned to 4 bytes"));
@@ -152,8 +127,5 @@ fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
             symbol = chain[symbol].get(LE) as usize;
         }
     }
-    Ok(Hash {
-        symbols,
-        file: start..end,
-    })
+    Ok(Hash { symbols, file: start..end })
 }

@@ -3,13 +3,15 @@
 
 #![forbid(unsafe_code)]
 
+mod handoff;
 mod identity;
 mod prepare;
+mod scheduling;
 mod start;
 
 pub use identity::Identity;
 pub use prepare::{Resources, prepare};
-pub use start::{RunningPd, end_all, start};
+pub use start::{RunningPd, end_all, start, start_again};
 
 use nix::errno::Errno;
 
@@ -32,8 +34,32 @@ pub struct Launch {
     pub landlock_abi: i32,
     /// What the chosen tier does without.
     pub without: Without,
+    /// Who decides when PDs run.
+    pub schedule: Schedule,
+    /// PDs get SCHED_FIFO where the host allows it.
+    pub realtime: bool,
     /// libmicrokit.so
     pub libmicrokit: &'static [u8],
+}
+
+/// Who decides when PDs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Linux; PDs run in parallel.
+    Linux,
+    /// The launcher, as seL4 does: of the PDs that share a CPU the one with the highest priority that can run.
+    Microkit,
+}
+
+impl Schedule {
+    /// `MK_SCHEDULE_…` of libmicrokit/abi.h.
+    pub fn number(self) -> u32 {
+        let number = match self {
+            Self::Linux => crate::sys::abi::MK_SCHEDULE_LINUX,
+            Self::Microkit => crate::sys::abi::MK_SCHEDULE_MICROKIT,
+        };
+        number as u32
+    }
 }
 
 /// The image of one PD, read and vetted.
@@ -75,6 +101,25 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// What to do about it, where the kernel's word does not say.
+    pub fn hint(&self) -> Option<&'static str> {
+        let errno = match self {
+            Self::Interrupted => return None,
+            Self::Prepare { source, .. } => Errno::from_raw(source.raw_os_error()?),
+            Self::Pd { failure, .. } => Errno::from_raw(failure.errno),
+        };
+        match errno {
+            Errno::EMFILE => Some("a limit of this process: raise it with ulimit -Hn"),
+            Errno::ENFILE => Some("a limit of this host: /proc/sys/fs/file-max"),
+            Errno::EAGAIN => Some("the limit on processes is reached: ulimit -u, or pids.max of a container"),
+            Errno::ENOSPC | Errno::EUSERS => Some("a limit on namespaces is reached: /proc/sys/user/max_*_namespaces"),
+            _ if self.exit() == Exit::Host => {
+                Some("`mk-sandbox doctor` says what this host lacks and how to allow it")
+            }
+            _ => None,
+        }
+    }
+
     /// An invalid image or address is the file's fault, a refused privilege the host's, anything else ours.
     pub fn exit(&self) -> Exit {
         let errno = match self {

@@ -23,10 +23,7 @@ pub struct IoPort {
     pub span: Span,
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &["id", "addr", "size", "setvar_id", "setvar_addr"],
-    children: &[],
-};
+const SHAPE: Shape = Shape { attributes: &["id", "addr", "size", "setvar_id", "setvar_addr"], children: &[] };
 
 /// Reads an `ioport` of the PD `pd`.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) {
@@ -45,20 +42,10 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         if let Some(other) = own.pd.ioports.iter().find(|port| port.id == id) {
             let message = format!("{} has two ioports with id {id}", quoted(&own.pd.name));
             let help = format!("the other is at {}", cx.line_of(&other.span));
-            cx.error_help(
-                element.attribute("id").map_or(&element.span, |id| &id.span),
-                message,
-                help,
-            );
+            cx.error_help(element.attribute("id").map_or(&element.span, |id| &id.span), message, help);
         }
         if let Some(attribute) = element.attribute("setvar_id") {
-            setvar::set(
-                b,
-                pd,
-                attribute,
-                "setvar_id",
-                Value::Known(SetVarValue::Id(id)),
-            );
+            setvar::set(b, pd, attribute, "setvar_id", Value::Known(SetVarValue::Id(id)));
         }
     }
     let Some((addr, size)) = range else { return };
@@ -67,12 +54,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         setvar::set(b, pd, attribute, "setvar_addr", value);
     }
     if let Some(id) = id {
-        b.pds[pd.0].pd.ioports.push(IoPort {
-            id,
-            addr,
-            size,
-            span: element.span.clone(),
-        });
+        b.pds[pd.0].pd.ioports.push(IoPort { id, addr, size, span: element.span.clone() });
     }
 }
 

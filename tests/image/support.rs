@@ -41,9 +41,7 @@ pub fn fresh(name: &str) -> PathBuf {
 }
 
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/image")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/image").join(name)
 }
 
 fn compiler() -> Command {
@@ -52,21 +50,14 @@ fn compiler() -> Command {
 
 fn finish(mut command: Command) {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Compiles a source as an image with these flags added.
 pub fn compile_file(source: &Path, flags: &[&str]) -> Vec<u8> {
     let out = fresh("image.so");
     let mut command = compiler();
-    command
-        .args(["-shared", "-fPIC", "-O1", "-Wl,-z,noexecstack"])
-        .arg("-o")
-        .arg(&out);
+    command.args(["-shared", "-fPIC", "-O1", "-Wl,-z,noexecstack"]).arg("-o").arg(&out);
     command.arg(source).args(flags);
     finish(command);
     std::fs::read(out).unwrap()
@@ -119,26 +110,12 @@ pub fn problem(bytes: &[u8]) -> Problem {
 pub fn load(images: &[Vec<u8>], symbol: &str) -> Vec<String> {
     static LOADER: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     let (loader, library) = LOADER.get_or_init(|| {
-        let (loader, library) = (
-            directory().join("loader"),
-            directory().join("libmicrokit.so"),
-        );
+        let (loader, library) = (directory().join("loader"), directory().join("libmicrokit.so"));
         let mut command = compiler();
-        command
-            .arg("-O1")
-            .arg("-o")
-            .arg(&loader)
-            .arg(fixture("loader.c"))
-            .arg("-ldl");
+        command.arg("-O1").arg("-o").arg(&loader).arg(fixture("loader.c")).arg("-ldl");
         finish(command);
         let mut command = compiler();
-        command.args([
-            "-shared",
-            "-fPIC",
-            "-nostdlib",
-            "-Wl,-soname,libmicrokit.so",
-            "-o",
-        ]);
+        command.args(["-shared", "-fPIC", "-nostdlib", "-Wl,-soname,libmicrokit.so", "-o"]);
         command.arg(&library).arg(fixture("microkit.c"));
         finish(command);
         (loader, library)
@@ -163,10 +140,7 @@ pub fn load(images: &[Vec<u8>], symbol: &str) -> Vec<String> {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     assert!(output.status.success(), "{}", output.status);
-    let lines: Vec<String> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), images.len());
     std::fs::remove_dir_all(folder).unwrap();
     lines
@@ -203,11 +177,7 @@ pub fn program_headers(bytes: &[u8]) -> Vec<(usize, ProgramHeader)> {
 #[track_caller]
 pub fn program_header(bytes: &[u8], kind: elf::ProgramType) -> usize {
     let headers = program_headers(bytes);
-    headers
-        .iter()
-        .find(|(_, header)| header.p_type.get(LE) == kind)
-        .expect("no such segment")
-        .0
+    headers.iter().find(|(_, header)| header.p_type.get(LE) == kind).expect("no such segment").0
 }
 
 /// The places in the file of the PT_LOAD segments.
@@ -246,10 +216,7 @@ pub fn dynamic(bytes: &[u8]) -> Vec<(usize, i64, u64)> {
 #[track_caller]
 pub fn entry(bytes: &[u8], tag: elf::DynamicTag) -> (usize, u64) {
     let entries = dynamic(bytes);
-    let found = entries
-        .iter()
-        .find(|(_, found, _)| *found == tag.0)
-        .expect("no such entry");
+    let found = entries.iter().find(|(_, found, _)| *found == tag.0).expect("no such entry");
     (found.0, found.2)
 }
 

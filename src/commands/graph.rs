@@ -1,0 +1,44 @@
+//! `mk-sandbox graph`: the system as a picture.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use super::args::{GraphArgs, GraphFormat};
+use super::{load, say, write_file};
+use crate::exit::Exit;
+use crate::report::graph::{self, Format};
+
+/// Writes the picture to standard output or to `--output`.
+pub fn run(args: &GraphArgs) -> Exit {
+    let loaded = match load::system(&args.system, &args.search_path, args.arch) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let format = args.format.unwrap_or_else(|| by_name(args.output.as_deref()));
+    let title = args.system.file_name().unwrap_or_default().to_string_lossy();
+    let picture = graph::graph(&loaded.system, &title, format.into());
+    match &args.output {
+        Some(path) => write_file(path, &picture),
+        None => say(&picture),
+    }
+}
+
+/// What the ending of a file's name says; DOT otherwise.
+fn by_name(path: Option<&Path>) -> GraphFormat {
+    match path.and_then(Path::extension).and_then(|extension| extension.to_str()) {
+        Some("svg") => GraphFormat::Svg,
+        Some("mmd" | "mermaid") => GraphFormat::Mermaid,
+        _ => GraphFormat::Dot,
+    }
+}
+
+impl From<GraphFormat> for Format {
+    fn from(format: GraphFormat) -> Self {
+        match format {
+            GraphFormat::Dot => Self::Dot,
+            GraphFormat::Mermaid => Self::Mermaid,
+            GraphFormat::Svg => Self::Svg,
+        }
+    }
+}
