@@ -49,12 +49,14 @@ static struct wait_history waits;
 /* Bytes of one read from the doorbell. Large, so that a flood of rings costs its receiver few wake-ups. */
 static char rings[4096];
 
-/* Bit N is about entry N of `hears` or `serves`. */
+/* Bit N is about entry N of `hears` or `serves`, which have at most 62. Two words, so that they stay in registers. */
 struct pending {
     uint64_t notifications;
     uint64_t calls;
-    bool fault;
 };
+
+/* Of `calls`: a child's fault. */
+#define PENDING_FAULT ((uint64_t)1 << 63)
 
 void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
@@ -93,7 +95,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
 
 static struct pending look(void)
 {
-    struct pending pending = {0, 0, load_acquire(faults_raised) != faults_handled};
+    struct pending pending = {0, 0};
     for (uint32_t i = 0; i < hears.count; i++) {
         pending.notifications |= (uint64_t)(load_acquire(hears.word[i]) != hears.seen[i]) << i;
     }
@@ -106,6 +108,7 @@ static struct pending look(void)
         serves.ticket[__builtin_ctzll(fresh)] = serves.next_ticket++;
     }
     serves.queued = pending.calls;
+    pending.calls |= load_acquire(faults_raised) != faults_handled ? PENDING_FAULT : 0;
     return pending;
 }
 
@@ -201,7 +204,7 @@ void mk_read_doorbell(void)
 
 static bool any(struct pending pending)
 {
-    return (pending.notifications | pending.calls | pending.fault) != 0;
+    return (pending.notifications | pending.calls) != 0;
 }
 
 /* Returns what is pending: something. */
@@ -256,7 +259,7 @@ void mk_loop(void)
         }
         if (pending.notifications != 0) {
             deliver(pending.notifications);
-        } else if (pending.fault) {
+        } else if (pending.calls & PENDING_FAULT) {
             handle_fault();
         } else {
             serve(first_of(pending.calls));

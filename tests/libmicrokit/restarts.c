@@ -21,6 +21,9 @@ static void states_constructor(int argc, char **argv, char **envp)
 {
     CHECK(argc == 0 && argv[0] == 0 && envp[0] == 0);
     CHECK(own_status()->where == MK_IN_START && own_status()->asleep == MK_AWAKE);
+    /* The stack and the flags are those of a call, wherever the PD was left. */
+    CHECK((uintptr_t)__builtin_frame_address(0) % 16 == 0);
+    CHECK((__builtin_ia32_readeflags_u64() & 0x400) == 0);
     constructed++;
     atomic_store(&board[2], constructed);
 }
@@ -93,6 +96,8 @@ static void states_hear(microkit_channel ch)
     default:
         /* The notification of the time when it was stopped is not lost. */
         wait_until(&board[3], 3);
+        wait_for_state(&peer_status(1)->asleep, MK_ASLEEP);
+        CHECK(atomic_load(&board[3]) == 3);
         passed();
     }
 }

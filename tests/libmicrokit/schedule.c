@@ -143,6 +143,30 @@ static int family(const char *argument)
     return run_system(1 << parent, 0);
 }
 
+/* A caller whose answer is not there yet sleeps until it is. */
+static void early_init(void)
+{
+    microkit_mr_set(0, 6);
+    microkit_msginfo reply = microkit_ppcall(2, microkit_msginfo_new(5, 1));
+    CHECK(microkit_msginfo_get_label(reply) == 7);
+    puts_line("caller is answered");
+    passed();
+}
+
+static int early(const char *argument)
+{
+    (void)argument;
+    int caller = add_pd("caller", 9, (struct entry_points){.init = early_init, .notified = hears_nothing});
+    int server = add_pd("server", 1, (struct entry_points){server_init, hears_nothing, server_serve, 0});
+    add_channel(caller, 2, CALL, server, 1, NOTIFY);
+    for (int pd = caller; pd <= server; pd++) {
+        adjust(pd, without_doorbells);
+        print_calls(pd);
+    }
+    schedule_pds();
+    return run_system(1 << caller, 0);
+}
+
 /* A launcher that does not schedule after all: the PD faults rather than spin in silence. */
 static int64_t refuse(int pd, const uint64_t call[5])
 {
@@ -161,4 +185,4 @@ static int unscheduled(const char *argument)
 }
 
 const struct test schedule_tests[] = {
-    {"scheduled", scheduled}, {"family", family}, {"unscheduled", unscheduled}, {0, 0}};
+    {"scheduled", scheduled}, {"family", family}, {"early", early}, {"unscheduled", unscheduled}, {0, 0}};

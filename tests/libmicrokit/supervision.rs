@@ -201,6 +201,21 @@ fn a_fault_is_handled_where_the_launcher_schedules() {
 }
 
 #[test]
+fn a_caller_sleeps_in_the_launcher_until_it_is_answered() {
+    prints(
+        "early",
+        "caller: signalled 2 = 0\n\
+         caller: sleep = 0\n\
+         server starts\n\
+         server serves\n\
+         server: signalled 1 = 0\n\
+         caller: sleep = 0\n\
+         server: signalled 1 = 0\n\
+         caller is answered\n",
+    );
+}
+
+#[test]
 fn a_launcher_that_does_not_schedule_after_all_is_a_fault() {
     prints(
         "unscheduled",

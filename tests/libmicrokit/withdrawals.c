@@ -6,7 +6,10 @@
  */
 #include "director.h"
 
-/* A call that was taken, but not answered, is served again; its caller gets one answer. Board: 0 calls taken. */
+/*
+ * A call that was taken, but not answered, is served again; its caller gets one answer, and the next start does not
+ * serve it once more. Board: 0 calls taken, 1 starts of the server.
+ */
 static void server_call(void)
 {
     for (uint64_t i = 1; i <= 4; i++) {
@@ -15,7 +18,16 @@ static void server_call(void)
         CHECK(microkit_msginfo_get_label(reply) == i + 50);
         CHECK(atomic_load(&board[0]) == i + (i + 1) / 2);
     }
+    start_again();
+    wait_until(&board[1], 4);
+    wait_for_state(&peer_status(1)->asleep, MK_ASLEEP);
+    CHECK(atomic_load(&board[0]) == 6);
     passed();
+}
+
+static void server_init(void)
+{
+    atomic_fetch_add(&board[1], 1);
 }
 
 static microkit_msginfo server_serve(microkit_channel ch, microkit_msginfo info)
@@ -33,7 +45,7 @@ static microkit_msginfo server_serve(microkit_channel ch, microkit_msginfo info)
 static int server(const char *argument)
 {
     int caller = add_pd("caller", 1, (struct entry_points){.init = server_call, .notified = hears_nothing});
-    int server = add_pd("server", 2, (struct entry_points){nothing_to_do, hears_nothing, server_serve, 0});
+    int server = add_pd("server", 2, (struct entry_points){server_init, hears_nothing, server_serve, 0});
     add_channel(caller, 1, CALL, server, 2, 0);
     add_director();
     begin(server, argument);
