@@ -244,6 +244,8 @@ impl<S: Seam> Monitor<'_, S> {
         let pd = &mut self.pds[child.0];
         pd.holds.suspended = false;
         pd.holds.fault = false;
+        // What it slept for is forgotten.
+        self.wake(child);
         self.settle(child, on_fault).map_err(|error| errno(&error))?;
         Ok(0)
     }
@@ -322,6 +324,7 @@ impl<S: Seam> Monitor<'_, S> {
             pd.holds.fault = false;
             pd.pending = None;
             self.forget_in_inbox(target);
+            self.wake(target);
         }
         self.release(target, on_fault)?;
         written.map(|()| 0)

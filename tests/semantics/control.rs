@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::{Outcome, Running, World};
-use crate::{PP, RUN, channel, everywhere, pd, program, run, system};
+use crate::{PP, RUN, channel, everywhere, pd, program, system};
 
 /// What the child does in its first life is its state; later it only says that it has started. The board's words: `go` lets the
 /// trigger ring the parent, `finish` ends a spin, `ready` says that the server has been suspended.
@@ -58,7 +58,6 @@ static void act(void);
 void init(void) { if (seL4_TCB_Suspend(SERVER_TCB) != seL4_NoError) puts("no capability"); board->ready = 1; }
 void notified(microkit_channel ch) {
     if (ch != TRIGGER) return;
-    microkit_notify(CHANNEL);
     act();
     board->finish = 1;
     if (seL4_TCB_Resume(SERVER_TCB) != seL4_NoError) puts("no capability");
@@ -146,30 +145,122 @@ fn act(world: &World, schedule: &str, state: State, act: &str) -> Outcome {
     outcome
 }
 
-/// The lines of the child after those of its first life up to where its parent acts.
+/// What the child prints behind the lines of its first life up to where its parent acts.
 fn afterwards(outcome: &Outcome, state: State) -> Vec<&str> {
     let lines = outcome.lines_of("child");
     assert_eq!(lines[..2], ["start 1", state.function().1], "{outcome}");
     lines[2..].to_vec()
 }
 
-#[test]
-fn restart() {
+/// Runs the act in every state; what the child prints then, and the parent at its end.
+fn each_state(code: &str, expected: impl Fn(State) -> (Vec<&'static str>, Vec<&'static str>)) {
     everywhere(|world, schedule| {
         for state in STATES {
-            let outcome = act(world, schedule, state, "microkit_pd_restart(CHILD, 0);");
-            let expected = match state {
-                State::Running | State::Faulted => vec!["start 2", "notified 0"],
-                State::Waiting => vec!["start 2", "waiting", "notified 0"],
-                State::Calling => vec!["start 2", "calling", "answered 20", "notified 0"],
-                State::Dead => vec!["start 1", "waiting", "notified 0"],
-            };
+            let outcome = act(world, schedule, state, code);
+            let (child, parent) = expected(state);
             let mut lines = afterwards(&outcome, state);
-            if state == State::Waiting && schedule == "linux" && lines[0] == "notified 0" {
-                // In parallel, it may have heard the notification before the restart.
+            if lines != child && state == State::Waiting && schedule == "linux" {
+                // In parallel, a waiting child may hear a notification before the act that follows it.
+                assert_eq!(lines.first(), Some(&"notified 0"));
                 lines.rotate_left(1);
             }
-            assert_eq!(lines, expected);
+            assert_eq!(lines, child, "{state:?}");
+            let skip = usize::from(matches!(state, State::Faulted | State::Dead));
+            assert_eq!(outcome.lines_of("parent")[skip..], parent, "{state:?}");
         }
+    });
+}
+
+const ACTED: [&str; 1] = ["acted"];
+
+#[test]
+fn a_restarted_child_begins_again() {
+    each_state("microkit_pd_restart(CHILD, 0);", |state| {
+        let child = match state {
+            State::Running | State::Faulted => vec!["start 2"],
+            State::Waiting => vec!["start 2", "waiting"],
+            // The answer to the call of its first life is none to that of its second.
+            State::Calling => vec!["start 2", "calling", "answered 20"],
+            State::Dead => vec!["start 1", "waiting"],
+        };
+        (child, ACTED.into())
+    });
+}
+
+#[test]
+fn a_notification_that_is_pending_survives_a_restart() {
+    each_state("microkit_notify(CHANNEL); microkit_pd_restart(CHILD, 0x200000);", |state| {
+        let child = match state {
+            State::Running | State::Faulted => vec!["start 2", "notified 0"],
+            State::Waiting => vec!["start 2", "waiting", "notified 0"],
+            State::Calling => vec!["start 2", "calling", "answered 20", "notified 0"],
+            State::Dead => vec!["start 1", "waiting", "notified 0"],
+        };
+        (child, ACTED.into())
+    });
+}
+
+#[test]
+fn a_stopped_child_does_nothing() {
+    each_state("microkit_pd_stop(CHILD); microkit_notify(CHANNEL);", |_| (vec![], ACTED.into()));
+}
+
+#[test]
+fn a_resumed_child_goes_on_where_it_was() {
+    let code = "microkit_pd_stop(CHILD); microkit_notify(CHANNEL); microkit_pd_resume(CHILD);";
+    each_state(code, |state| match state {
+        State::Running => (vec!["ran on", "notified 0"], ACTED.into()),
+        State::Waiting => (vec!["notified 0"], ACTED.into()),
+        State::Calling => (vec!["answered 10", "notified 0"], ACTED.into()),
+        // It tries again what it did.
+        State::Faulted => (vec![], vec!["acted", "child 7: fault 3"]),
+        State::Dead => {
+            (vec![], vec!["parent microkit_pd_resume: the launcher cannot do this to child '7'", "acted"])
+        }
+    });
+}
+
+#[test]
+fn to_resume_who_is_not_stopped_changes_nothing() {
+    each_state("microkit_pd_resume(CHILD);", |state| match state {
+        State::Running => (vec!["ran on"], ACTED.into()),
+        State::Waiting => (vec![], ACTED.into()),
+        State::Calling => (vec!["answered 10"], ACTED.into()),
+        State::Faulted => (vec![], vec!["acted", "child 7: fault 3"]),
+        State::Dead => {
+            (vec![], vec!["parent microkit_pd_resume: the launcher cannot do this to child '7'", "acted"])
+        }
+    });
+}
+
+#[test]
+fn a_stopped_child_is_restarted_as_any_other() {
+    each_state("microkit_pd_stop(CHILD); microkit_pd_stop(CHILD); microkit_pd_restart(CHILD, 0);", |state| {
+        let child = match state {
+            State::Running | State::Faulted => vec!["start 2"],
+            State::Waiting => vec!["start 2", "waiting"],
+            State::Calling => vec!["start 2", "calling", "answered 20"],
+            State::Dead => vec!["start 1", "waiting"],
+        };
+        (child, ACTED.into())
+    });
+}
+
+#[test]
+fn what_is_no_child_is_refused() {
+    let code = "microkit_pd_stop(6); microkit_pd_resume(62); microkit_pd_restart(~0u, 0);";
+    each_state(code, |state| {
+        let child = match state {
+            State::Running => vec!["ran on"],
+            State::Calling => vec!["answered 10"],
+            State::Waiting | State::Faulted | State::Dead => vec![],
+        };
+        let parent = vec![
+            "parent microkit_pd_stop: invalid child given '6'",
+            "parent microkit_pd_resume: invalid child given '62'",
+            "parent microkit_pd_restart: invalid child given '4294967295'",
+            "acted",
+        ];
+        (child, parent)
     });
 }
