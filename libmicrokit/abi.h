@@ -64,6 +64,11 @@ struct mk_status {
  * heard:    how far this end has seen the peer's `notified`: a PD that is started again goes on from there.
  * info, mr: the call's or the reply's message, complete before `seq` is stored with release order.
  *
+ * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `notified`,
+ * `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call that it had
+ * taken is served again. A call that a caller had open when it started again is withdrawn: it publishes one more, with
+ * MK_INFO_WITHDRAWN in `info`, which is neither served nor answered with a message.
+ *
  * The first cache line holds the counters, the label and five message registers.
  */
 struct mk_out {
@@ -82,6 +87,9 @@ struct mk_out {
 struct mk_supervisor {
     uint64_t faults;
 };
+
+/* Bit of `info`; a message has no extra capabilities, so it is never set otherwise. */
+#define MK_INFO_WITHDRAWN 128
 
 /* Message registers of the longest fault message (x86-64 UnknownSyscall has 19). */
 #define MK_FAULT_MRS 24
@@ -184,6 +192,10 @@ struct mk_handoff {
  * Its first act is the system call `exit_group(MK_READY)`, which the final filter traps: so the launcher learns from
  * the kernel, and not from the PD, that the filter is in force; it then resumes the PD behind the call when all are
  * ready.
+ *
+ * mk_start(handoff) is for a fresh process. mk_restart(handoff) starts a PD again where it stands, its memory as it is:
+ * the launcher sets rip to it and rdi to the handoff's address, rsp to the top of the stack (aligned or not, with
+ * nothing on it), and orig_rax to -1 so that no system call is restarted. It does not announce itself with MK_READY.
  */
 #define MK_READY 77
 
@@ -194,23 +206,31 @@ struct mk_handoff {
 
 /*
  * Launcher calls: `exit_group(MK_LAUNCHER_CALL, op, a, b, c, d)` as a raw system call. The final filter traps it, the
- * launcher, which traces the PD, checks it, acts, and lets the PD go on behind it with the result in rax. Results below 0
- * are -errno. From a PD that may not ask for `op` it is a denied system call like any other.
+ * launcher, which traces the PD, checks it, acts, and lets the PD go on behind it with the result in rax. Results below
+ * 0 are -errno. From a PD that may not ask for `op` it is a denied system call like any other.
+ *
+ * What invocations (MK_OP_TCB_*, MK_OP_SC_*) answer is told to the program as a seL4_Error: one of those values as it
+ * is, -EBADF as seL4_InvalidCapability, -EINVAL and -EFAULT as seL4_InvalidArgument, -ERANGE as seL4_RangeError, all
+ * else as seL4_IllegalOperation.
  */
 #define MK_LAUNCHER_CALL 78
 /* a: address of a struct mk_fault to fill. 1: taken; 0: there is none. */
 #define MK_OP_FAULT_TAKE 1
-/* a: child; b: 1 resume it, 0 leave it stopped; c: msginfo of the reply; d: address of its message registers. */
+/*
+ * a: child; b: 1 resume it, 0 leave it as it is (stopped, unless the handler has restarted or resumed it); c: msginfo
+ * of the reply, of at most 120 registers; d: their address.
+ */
 #define MK_OP_FAULT_REPLY 2
 /* a: child; b: entry point. */
 #define MK_OP_PD_RESTART 3
 /* a: child. */
 #define MK_OP_PD_STOP 4
 #define MK_OP_PD_RESUME 5
-/* a: user capability slot. */
+/* a: user capability slot 0..127, or MK_SLOT_CHILD + child id: a parent holds its children's TCBs. */
+#define MK_SLOT_CHILD 128
 #define MK_OP_TCB_SUSPEND 6
 #define MK_OP_TCB_RESUME 7
-/* a: slot; b: suspend (read) or resume (write) it; c: words; d: address of a seL4_UserContext. */
+/* a: slot; b: suspend (read) or resume (write) it; c: words, 0..20; d: address of a seL4_UserContext. */
 #define MK_OP_TCB_READ 8
 #define MK_OP_TCB_WRITE 9
 /* a: slot; b: address of a uint64_t that receives the microseconds it ran since last asked. */

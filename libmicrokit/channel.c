@@ -21,7 +21,12 @@ static struct end *end_with(microkit_channel ch, uint32_t right)
     return &mk_ends[ch];
 }
 
-static bool is_irq(microkit_channel ch)
+bool mk_may(microkit_channel ch, uint32_t right)
+{
+    return end_with(ch, right) != 0;
+}
+
+bool mk_has_irq(microkit_channel ch)
 {
     return ch <= MICROKIT_MAX_CHANNEL_ID && (microkit_irqs >> ch & 1) != 0;
 }
@@ -29,15 +34,19 @@ static bool is_irq(microkit_channel ch)
 static inline void notify(struct end *end)
 {
     __atomic_store_n(&end->out->notified, ++end->notified, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&end->peer->asleep, __ATOMIC_SEQ_CST) == MK_ASLEEP) {
-        mk_ring(end->peer_doorbell);
-    }
+    wake_peer(end, MK_ASLEEP);
 }
 
 static void wait_for_reply(struct end *end, uint64_t call)
 {
     const uint64_t *word = &end->in->seq;
     if (load_acquire(word) == call) {
+        return;
+    }
+    if (mk_scheduled) {
+        while (load_acquire(word) != call) {
+            mk_sleep();
+        }
         return;
     }
     if (wait_may_spin(&mk_wait, &end->replies)) {
@@ -66,9 +75,7 @@ static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msgi
     uint64_t number = ++end->calls;
     message_put(end->out, message);
     __atomic_store_n(&end->out->seq, number, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&end->peer->asleep, __ATOMIC_SEQ_CST) == MK_ASLEEP) {
-        mk_ring(end->peer_doorbell);
-    }
+    wake_peer(end, MK_ASLEEP);
     uint32_t where = __atomic_load_n(&mk_status->where, __ATOMIC_RELAXED);
     uint32_t channel = __atomic_load_n(&mk_status->channel, __ATOMIC_RELAXED);
     say_where(MK_IN_CALL, ch);
@@ -106,7 +113,7 @@ microkit_msginfo microkit_ppcall(microkit_channel ch, microkit_msginfo msginfo)
 
 void microkit_irq_ack(microkit_channel ch)
 {
-    if (!is_irq(ch)) {
+    if (!mk_has_irq(ch)) {
         mk_complain_of("microkit_irq_ack", INVALID_CHANNEL, ch);
     }
 }
@@ -129,11 +136,39 @@ void microkit_deferred_notify(microkit_channel ch)
 
 void microkit_deferred_irq_ack(microkit_channel ch)
 {
-    if (!is_irq(ch)) {
+    if (!mk_has_irq(ch)) {
         mk_complain_of("microkit_deferred_irq_ack", INVALID_CHANNEL, ch);
         return;
     }
     defer(BASE_IRQ_CAP + ch);
+}
+
+/*
+ * A PD that has been here before withdraws what it was calling for, and wakes all who may sleep on a message that was
+ * published just before the end. On the first start there is nothing of either.
+ */
+static void go_on(struct end *end)
+{
+    if ((end->rights & MK_MAY_CALL) != 0 && load_acquire(&end->in->seq) != end->calls) {
+        store_relaxed(&end->out->info, MK_INFO_WITHDRAWN);
+        __atomic_store_n(&end->out->seq, ++end->calls, __ATOMIC_SEQ_CST);
+    }
+    if (end->notified != 0 || load_relaxed(&end->out->seq) != 0) {
+        if (mk_scheduled) {
+            mk_say_signalled(end);
+        } else {
+            mk_ring(end->peer_doorbell);
+        }
+    }
+}
+
+void mk_channels_go_on(void)
+{
+    for (unsigned id = 0; id < MK_MAX_ENDS; id++) {
+        if (mk_ends[id].rights != 0) {
+            go_on(&mk_ends[id]);
+        }
+    }
 }
 
 /* The globals are the program's to write, as on Microkit, so the slot is judged again. */

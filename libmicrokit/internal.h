@@ -9,8 +9,10 @@
  *   channel.c  the sending side: notify, call, deferred actions
  *   message.h  copying messages between a shared page and the IPC buffer
  *   wait.h     when to spin before sleeping
+ *   launcher.c what is asked of the launcher: faults of children, their control, being scheduled by it
+ *   invoke.c   seL4 invocations on threads, scheduling contexts and interrupt handlers
  *   console.c  debug console, messages of the library, deliberate crash
- *   objects.c  children, I/O ports, virtual machines, seL4 invocations
+ *   objects.c  I/O ports, virtual machines
  *   memory.c   the functions that compilers call behind the programmer's back
  */
 #pragma once
@@ -24,6 +26,9 @@
 #include "wait.h"
 
 #define CACHE_LINE 64
+
+/* In `rights` of an end, beside MK_MAY_* and so on: MK_SCHEDULE_MICROKIT, which senders must know for every message. */
+#define END_SCHEDULED ((uint32_t)1 << 31)
 
 /* One channel end, by channel id. Copied out of the handoff so that a notification touches one line of private data. */
 struct end {
@@ -46,6 +51,12 @@ extern struct mk_status *mk_status;
 extern int32_t mk_doorbell;
 extern int32_t mk_console;
 extern struct wait_policy mk_wait;
+/* MK_SCHEDULE_MICROKIT: the launcher decides who runs. */
+extern bool mk_scheduled;
+/* Bit N: child id N. */
+extern uint64_t mk_children;
+/* Bit N of word N / 64: user capability slot N. */
+extern uint64_t mk_cspace[2];
 
 /*
  * The words that both sides of a page touch. A peer may change its words at any moment and to anything: each is read
@@ -75,17 +86,42 @@ static inline void say_where(uint32_t where, uint32_t channel)
 
 /* start.c */
 void mk_start(const struct mk_handoff *handoff) __attribute__((noreturn, visibility("default")));
+void mk_restart(const struct mk_handoff *handoff) __attribute__((noreturn, visibility("default")));
 
 /* loop.c */
 void mk_loop_take_ends(const struct mk_handoff *handoff);
 void mk_loop(void) __attribute__((noreturn));
-/* Rings a peer that is asleep as `asleep` says; to be called after the word it sleeps for has been published. */
 void mk_ring(int32_t doorbell);
 /* Blocks until the doorbell rings, or a little earlier. */
 void mk_read_doorbell(void);
 
+/* launcher.c */
+void mk_launcher_take(const struct mk_handoff *handoff);
+/* Takes one fault of a child to the program's handler and its answer back. False: there is none. */
+bool mk_handle_fault(void);
+/* MK_SCHEDULE_MICROKIT: says that something was published on `end`; waits until there may be something to do. */
+void mk_say_signalled(const struct end *end);
+void mk_sleep(void);
+
+/*
+ * To be called after something has been published on `end`, in sequentially consistent order: wakes its peer where it
+ * sleeps as `asleep` says.
+ */
+static inline void wake_peer(const struct end *end, uint32_t asleep)
+{
+    if (__builtin_expect((end->rights & END_SCHEDULED) != 0, 0)) {
+        mk_say_signalled(end);
+    } else if (__atomic_load_n(&end->peer->asleep, __ATOMIC_SEQ_CST) == asleep) {
+        mk_ring(end->peer_doorbell);
+    }
+}
+
 /* channel.c */
+void mk_channels_go_on(void);
 void mk_run_deferred(void);
+/* What the system file gives this PD in each kind of slot. */
+bool mk_may(microkit_channel ch, uint32_t right);
+bool mk_has_irq(microkit_channel ch);
 
 /* console.c: one line, in one write where it fits. */
 void mk_complain(const char *function, const char *what);

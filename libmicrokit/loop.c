@@ -2,8 +2,9 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * The event loop. All notifications that are pending at one look are delivered first, in ascending id; then one call is
- * served, that of the caller with the highest priority, the one seen first among equals; then it looks again.
+ * The event loop. All notifications that are pending at one look are delivered first, in ascending id; then one fault
+ * of a child is handled; with none of these, one call is served, that of the caller with the highest priority, the one
+ * seen first among equals; then it looks again.
  */
 #include "internal.h"
 #include "message.h"
@@ -15,6 +16,8 @@ static struct {
     const uint64_t *word[MK_MAX_ENDS];
     /* Value of `word` up to which notifications have been taken. */
     uint64_t seen[MK_MAX_ENDS];
+    /* Where it is written down for the next start of this PD up to where they have been delivered. */
+    uint64_t *heard[MK_MAX_ENDS];
     uint8_t id[MK_MAX_ENDS];
 } hears;
 
@@ -32,6 +35,13 @@ static struct {
     uint8_t id[MK_MAX_ENDS];
 } serves;
 
+/* Where there are no children, none of them ever faults. */
+static const uint64_t no_faults;
+
+/* How many faults of children have been raised, and up to where there is none left to take. */
+static const uint64_t *faults_raised = &no_faults;
+static uint64_t faults_handled;
+
 static void (*notified_entry)(microkit_channel);
 static microkit_msginfo (*protected_entry)(microkit_channel, microkit_msginfo);
 static struct wait_history waits;
@@ -43,21 +53,31 @@ static char rings[4096];
 struct pending {
     uint64_t notifications;
     uint64_t calls;
+    bool fault;
 };
 
 void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
     notified_entry = (void (*)(microkit_channel))(uintptr_t)handoff->notified;
     protected_entry = (microkit_msginfo(*)(microkit_channel, microkit_msginfo))(uintptr_t)handoff->protected_entry;
+    faults_raised =
+        handoff->supervisor == 0 ? &no_faults : &((const struct mk_supervisor *)handoff->supervisor)->faults;
+    faults_handled = 0;
+    hears.count = 0;
+    serves.count = 0;
+    serves.queued = 0;
     for (unsigned id = 0; id < MK_MAX_ENDS; id++) {
         const struct end *end = &mk_ends[id];
         if (end->rights & MK_HEARS) {
             hears.word[hears.count] = &end->in->notified;
+            hears.heard[hears.count] = &end->out->heard;
+            hears.seen[hears.count] = load_relaxed(&end->out->heard);
             hears.id[hears.count] = (uint8_t)id;
             hears.count++;
         }
         if (end->rights & MK_SERVES) {
             serves.word[serves.count] = &end->in->seq;
+            serves.taken[serves.count] = load_relaxed(&end->out->seq);
             serves.id[serves.count] = (uint8_t)id;
             serves.count++;
         }
@@ -73,7 +93,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
 
 static struct pending look(void)
 {
-    struct pending pending = {0, 0};
+    struct pending pending = {0, 0, load_acquire(faults_raised) != faults_handled};
     for (uint32_t i = 0; i < hears.count; i++) {
         pending.notifications |= (uint64_t)(load_acquire(hears.word[i]) != hears.seen[i]) << i;
     }
@@ -95,7 +115,9 @@ static void handler_returned(void)
     say_where(MK_IN_LOOP, 0);
 }
 
-/* What arrives after the first loop counts as the next notification, even on a channel whose handler has not run yet.
+/*
+ * What arrives after the first loop counts as the next notification, even on a channel whose handler has not run yet.
+ * What has not reached its handler when the PD is started again is pending then.
  */
 static void deliver(uint64_t notifications)
 {
@@ -104,7 +126,9 @@ static void deliver(uint64_t notifications)
         hears.seen[i] = load_acquire(hears.word[i]);
     }
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
-        microkit_channel id = hears.id[__builtin_ctzll(left)];
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        microkit_channel id = hears.id[i];
+        store_relaxed(hears.heard[i], hears.seen[i]);
         say_where(MK_IN_NOTIFIED, id);
         notified_entry(id);
         handler_returned();
@@ -130,8 +154,17 @@ static void serve(unsigned i)
     const struct end *end = &mk_ends[id];
     uint64_t call = load_acquire(serves.word[i]);
     serves.queued &= ~((uint64_t)1 << i);
-    serves.taken[i] = call;
     microkit_msginfo message = message_get(end->in);
+    /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (load_relaxed(serves.word[i]) != call) {
+        return;
+    }
+    serves.taken[i] = call;
+    if (load_relaxed(&end->in->info) & MK_INFO_WITHDRAWN) {
+        store_relaxed(&end->out->seq, call);
+        return;
+    }
     say_where(MK_IN_PROTECTED, id);
     if (protected_entry == 0) {
         mk_complain(0, "is missing the 'protected' entry point");
@@ -141,9 +174,7 @@ static void serve(unsigned i)
     mk_run_deferred();
     message_put(end->out, reply);
     __atomic_store_n(&end->out->seq, call, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&end->peer->asleep, __ATOMIC_SEQ_CST) == MK_ASLEEP_IN_CALL) {
-        mk_ring(end->peer_doorbell);
-    }
+    wake_peer(end, MK_ASLEEP_IN_CALL);
     say_where(MK_IN_LOOP, 0);
 }
 
@@ -169,13 +200,20 @@ void mk_read_doorbell(void)
 
 static bool any(struct pending pending)
 {
-    return (pending.notifications | pending.calls) != 0;
+    return (pending.notifications | pending.calls | pending.fault) != 0;
 }
 
 /* Returns what is pending: something. */
 static struct pending wait(void)
 {
     struct pending pending;
+    if (mk_scheduled) {
+        do {
+            mk_sleep();
+            pending = look();
+        } while (!any(pending));
+        return pending;
+    }
     if (wait_may_spin(&mk_wait, &waits)) {
         uint64_t start = wait_clock();
         do {
@@ -200,6 +238,13 @@ static struct pending wait(void)
     return pending;
 }
 
+/* A fault that was raised may have been settled before it is taken, so `handled` catches up where there is none. */
+static void handle_fault(void)
+{
+    uint64_t raised = load_acquire(faults_raised);
+    faults_handled = mk_handle_fault() ? faults_handled + 1 : raised;
+}
+
 void mk_loop(void)
 {
     say_where(MK_IN_LOOP, 0);
@@ -210,6 +255,8 @@ void mk_loop(void)
         }
         if (pending.notifications != 0) {
             deliver(pending.notifications);
+        } else if (pending.fault) {
+            handle_fault();
         } else {
             serve(first_of(pending.calls));
         }

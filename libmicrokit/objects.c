@@ -2,32 +2,10 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * What the system file can grant besides channels: children, I/O ports, virtual CPUs, and the seL4 objects behind
- * slots. No PD has children or capability slots yet, so every such slot is empty and answers as an empty slot does on
- * seL4.
+ * What has no counterpart on Linux: I/O ports, which are there without a device behind them, and virtual CPUs and
+ * secure monitor calls, which are not there.
  */
 #include "internal.h"
-
-static void no_child(const char *function, microkit_child child)
-{
-    mk_complain_of(function, "invalid child given", child);
-}
-
-void microkit_pd_restart(microkit_child pd, seL4_Word entry_point)
-{
-    (void)entry_point;
-    no_child("microkit_pd_restart", pd);
-}
-
-void microkit_pd_stop(microkit_child pd)
-{
-    no_child("microkit_pd_stop", pd);
-}
-
-void microkit_pd_resume(microkit_child pd)
-{
-    no_child("microkit_pd_resume", pd);
-}
 
 static void port_access(const char *function, microkit_ioport port)
 {
@@ -195,77 +173,4 @@ void microkit_vcpu_x86_write_regs(microkit_child vcpu, seL4_VCPUContext *regs)
     (void)vcpu;
     (void)regs;
     not_on_linux("microkit_vcpu_x86_write_regs");
-}
-
-seL4_Error seL4_IRQHandler_Ack(seL4_IRQHandler _service)
-{
-    seL4_Word irq = _service - BASE_IRQ_CAP;
-    bool valid = irq <= MICROKIT_MAX_CHANNEL_ID && (microkit_irqs >> irq & 1) != 0;
-    return valid ? seL4_NoError : seL4_InvalidCapability;
-}
-
-seL4_Error seL4_TCB_Suspend(seL4_TCB _service)
-{
-    (void)_service;
-    return seL4_InvalidCapability;
-}
-
-seL4_Error seL4_TCB_Resume(seL4_TCB _service)
-{
-    (void)_service;
-    return seL4_InvalidCapability;
-}
-
-seL4_Error seL4_TCB_ReadRegisters(seL4_TCB _service, seL4_Bool suspend_source, seL4_Uint8 arch_flags, seL4_Word count,
-                                  seL4_UserContext *regs)
-{
-    (void)_service;
-    (void)suspend_source;
-    (void)arch_flags;
-    (void)count;
-    (void)regs;
-    return seL4_InvalidCapability;
-}
-
-seL4_Error seL4_TCB_WriteRegisters(seL4_TCB _service, seL4_Bool resume_target, seL4_Uint8 arch_flags, seL4_Word count,
-                                   seL4_UserContext *regs)
-{
-    (void)_service;
-    (void)resume_target;
-    (void)arch_flags;
-    (void)count;
-    (void)regs;
-    return seL4_InvalidCapability;
-}
-
-seL4_Error seL4_SchedContext_Bind(seL4_SchedContext _service, seL4_CPtr cap)
-{
-    (void)_service;
-    (void)cap;
-    return seL4_InvalidCapability;
-}
-
-seL4_Error seL4_SchedContext_Unbind(seL4_SchedContext _service)
-{
-    (void)_service;
-    return seL4_InvalidCapability;
-}
-
-seL4_Error seL4_SchedContext_UnbindObject(seL4_SchedContext _service, seL4_CPtr cap)
-{
-    (void)_service;
-    (void)cap;
-    return seL4_InvalidCapability;
-}
-
-seL4_SchedContext_Consumed_t seL4_SchedContext_Consumed(seL4_SchedContext _service)
-{
-    (void)_service;
-    return (seL4_SchedContext_Consumed_t){.error = seL4_InvalidCapability, .consumed = 0};
-}
-
-seL4_SchedContext_YieldTo_t seL4_SchedContext_YieldTo(seL4_SchedContext _service)
-{
-    (void)_service;
-    return (seL4_SchedContext_YieldTo_t){.error = seL4_InvalidCapability, .consumed = 0};
 }

@@ -2,7 +2,8 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Entry of a PD: takes the handoff, announces that the filter is on, runs constructors and init, then serves.
+ * Entry of a PD: takes the handoff, announces that the filter is on, runs constructors and init, then serves. And its
+ * entry when it is started again where it stands: the same without the announcement.
  */
 #include "internal.h"
 #include "syscall.h"
@@ -53,18 +54,27 @@ static void take_handoff(const struct mk_handoff *handoff)
         mk_complain("mk_start", "the handoff is not of this library's version");
         microkit_internal_crash(seL4_InvalidArgument);
     }
+    mk_cspace[0] = handoff->cspace[0];
+    mk_cspace[1] = handoff->cspace[1];
+    mk_launcher_take(handoff);
+    for (uint32_t id = 0; id < MK_MAX_ENDS; id++) {
+        mk_ends[id].rights = 0;
+    }
     for (uint32_t i = 0; i < handoff->end_count; i++) {
         const struct mk_end *given = &handoff->ends[i];
         if (given->id >= MK_MAX_ENDS) {
             mk_complain_of("mk_start", "the handoff has an invalid channel", given->id);
             microkit_internal_crash(seL4_InvalidArgument);
         }
+        struct mk_out *out = (struct mk_out *)(uintptr_t)given->out;
         mk_ends[given->id] = (struct end){
-            .out = (struct mk_out *)(uintptr_t)given->out,
+            .out = out,
             .in = (const struct mk_out *)(uintptr_t)given->in,
             .peer = (const struct mk_status *)(uintptr_t)given->peer_status,
+            .notified = load_relaxed(&out->notified),
+            .calls = load_relaxed(&out->seq),
             .peer_doorbell = given->peer_doorbell,
-            .rights = given->rights,
+            .rights = given->rights | (mk_scheduled ? END_SCHEDULED : 0),
         };
     }
     mk_loop_take_ends(handoff);
@@ -88,10 +98,12 @@ static void run_constructors(const struct mk_functions *table)
     }
 }
 
-void mk_start(const struct mk_handoff *handoff)
+static void begin(const struct mk_handoff *handoff) __attribute__((noreturn));
+static void begin(const struct mk_handoff *handoff)
 {
-    system_call(SYS_EXIT_GROUP, MK_READY, 0, 0);
     take_handoff(handoff);
+    __atomic_store_n(&mk_status->asleep, MK_AWAKE, __ATOMIC_RELAXED);
+    mk_channels_go_on();
     say_where(MK_IN_START, 0);
     run_constructors(&handoff->preinit_array);
     if (handoff->dt_init != 0) {
@@ -102,4 +114,27 @@ void mk_start(const struct mk_handoff *handoff)
     ((void (*)(void))(uintptr_t)handoff->init)();
     mk_run_deferred();
     mk_loop();
+}
+
+void mk_start(const struct mk_handoff *handoff)
+{
+    system_call(SYS_EXIT_GROUP, MK_READY, 0, 0);
+    begin(handoff);
+}
+
+/* Reached from mk_restart. What the last handler has deferred is still to be done, as is all else in memory. */
+void mk_begin_again(const struct mk_handoff *handoff) __attribute__((noreturn, used));
+void mk_begin_again(const struct mk_handoff *handoff)
+{
+    begin(handoff);
+}
+
+/* The code that was left may have been copying downwards or in the midst of x87 arithmetic. */
+__attribute__((naked)) void mk_restart(const struct mk_handoff *handoff __attribute__((unused)))
+{
+    __asm__("cld\n\t"
+            "fninit\n\t"
+            "xorl %ebp, %ebp\n\t"
+            "andq $-16, %rsp\n\t"
+            "call mk_begin_again");
 }

@@ -42,22 +42,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A finding that refuses the file.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            span,
-            message: message.into(),
-            help: None,
-        }
+        Self { severity: Severity::Error, span, message: message.into(), help: None }
     }
 
     /// A finding that the file is accepted with.
     pub fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            span,
-            message: message.into(),
-            help: None,
-        }
+        Self { severity: Severity::Warning, span, message: message.into(), help: None }
     }
 
     /// Adds what would be right.
@@ -97,10 +87,7 @@ impl Source {
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let offset = boundary(&self.text, offset);
         let line = self.line(offset);
-        (
-            line.number,
-            self.text[line.start.min(offset)..offset].chars().count() + 1,
-        )
+        (line.number, self.text[line.start.min(offset)..offset].chars().count() + 1)
     }
 
     /// The line that holds `offset`, which is a character boundary.
@@ -113,11 +100,7 @@ impl Source {
         let rest = &self.text[start..];
         let text = rest.split('\n').next().unwrap_or(rest);
         let number = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        Line {
-            number,
-            start,
-            text: text.strip_suffix('\r').unwrap_or(text),
-        }
+        Line { number, start, text: text.strip_suffix('\r').unwrap_or(text) }
     }
 }
 
@@ -133,19 +116,26 @@ fn boundary(text: &str, offset: usize) -> usize {
 /// The finding for a terminal: the message, `--> file:line:column`, the line, a caret, the help.
 /// A span over several lines is shown on its first one.
 pub fn render(source: &Source, diagnostic: &Diagnostic, color: bool) -> String {
+    render_with_id(source, diagnostic, None, color)
+}
+
+/// [`render`] with the finding's id in brackets behind its severity.
+pub fn render_with_id(source: &Source, diagnostic: &Diagnostic, id: Option<&str>, color: bool) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let path = source.path.display().to_string();
-    let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)));
+    let mut title = level.primary_title(printable(&diagnostic.message));
+    if let Some(id) = id {
+        title = title.id(id.to_owned());
+    }
+    let mut group = Group::with_title(title);
     let start = boundary(&source.text, diagnostic.span.start);
     let line = source.line(start);
     if line.text.len() > MAX_EXCERPT {
         let (number, column) = source.position(start);
-        let origin = annotate_snippets::Origin::path(path)
-            .line(number)
-            .char_column(column);
+        let origin = annotate_snippets::Origin::path(path).line(number).char_column(column);
         group = group.element(origin);
     } else {
         let end = boundary(&source.text, diagnostic.span.end);
@@ -161,11 +151,7 @@ pub fn render(source: &Source, diagnostic: &Diagnostic, color: bool) -> String {
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(printable(help)));
     }
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     renderer.render(&[group])
 }
 
@@ -187,23 +173,15 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source {
-            path: PathBuf::from("a.system"),
-            text: text.to_owned(),
-        }
+        Source { path: PathBuf::from("a.system"), text: text.to_owned() }
     }
 
     #[test]
     fn positions_count_characters_from_one() {
         let source = source("ab\nçd\r\n\nx");
-        for (offset, position) in [
-            (0, (1, 1)),
-            (2, (1, 3)),
-            (3, (2, 1)),
-            (5, (2, 2)),
-            (8, (3, 1)),
-            (9, (4, 1)),
-        ] {
+        for (offset, position) in
+            [(0, (1, 1)), (2, (1, 3)), (3, (2, 1)), (5, (2, 2)), (8, (3, 1)), (9, (4, 1))]
+        {
             assert_eq!(source.position(offset), position, "offset {offset}");
         }
         assert_eq!(source.position(4), (2, 1), "inside a character");
@@ -225,13 +203,9 @@ mod tests {
         let source = source("<system>\n\t<mäp bad=\"1\"\n  x=\"2\"/>\n</system>\n");
         let start = source.text.find("bad").unwrap();
         let end = source.text.find("/>").unwrap();
-        let diagnostic =
-            Diagnostic::error(start..end, "unknown attribute `bad`").with_help("use `mr`");
+        let diagnostic = Diagnostic::error(start..end, "unknown attribute `bad`").with_help("use `mr`");
         let text = render(&source, &diagnostic, false);
-        assert!(
-            text.starts_with("error: unknown attribute `bad`\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("error: unknown attribute `bad`\n"), "{text}");
         assert!(text.contains("--> a.system:2:7\n"), "{text}");
         assert!(text.contains("<mäp bad=\"1\"\n"), "{text}");
         assert!(text.contains("^^^^^^^\n"), "{text}");
@@ -245,15 +219,8 @@ mod tests {
         let source = source("<a>\n  <b c='ü' d=''/>\n\n</a>\n");
         for (offset, _) in source.text.char_indices() {
             let (line, column) = source.position(offset);
-            let text = render(
-                &source,
-                &Diagnostic::warning(offset..offset + 1, "w"),
-                false,
-            );
-            assert!(
-                text.contains(&format!("a.system:{line}:{column}\n")),
-                "{offset}: {text}"
-            );
+            let text = render(&source, &Diagnostic::warning(offset..offset + 1, "w"), false);
+            assert!(text.contains(&format!("a.system:{line}:{column}\n")), "{offset}: {text}");
         }
     }
 
@@ -262,10 +229,7 @@ mod tests {
         for text in ["", "\n", "x"] {
             for span in [0..0, 0..9, 7..9] {
                 let text = render(&source(text), &Diagnostic::error(span, "bad"), false);
-                assert!(
-                    text.contains("a.system:1:") || text.contains("a.system:2:"),
-                    "{text}"
-                );
+                assert!(text.contains("a.system:1:") || text.contains("a.system:2:"), "{text}");
             }
         }
     }
@@ -273,11 +237,7 @@ mod tests {
     #[test]
     fn long_lines_give_the_place_alone() {
         let source = source(&"é".repeat(1_000_000));
-        let text = render(
-            &source,
-            &Diagnostic::error(1_000_000..1_000_002, "bad"),
-            false,
-        );
+        let text = render(&source, &Diagnostic::error(1_000_000..1_000_002, "bad"), false);
         assert!(text.contains("a.system:1:500001"), "{text}");
         assert!(text.len() < 200, "{text}");
     }
@@ -287,13 +247,7 @@ mod tests {
         let source = source("<a b='\u{1b}[31m'/>");
         let diagnostic = Diagnostic::error(3..5, "\u{1b}[31mred\nnext").with_help("\u{7}bell");
         let text = render(&source, &diagnostic, false);
-        assert!(
-            !text.contains('\u{1b}') && !text.contains('\u{7}'),
-            "{text:?}"
-        );
-        assert!(
-            text.starts_with("error: \\u{1b}[31mred\\nnext\n"),
-            "{text:?}"
-        );
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+        assert!(text.starts_with("error: \\u{1b}[31mred\\nnext\n"), "{text:?}");
     }
 }

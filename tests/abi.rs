@@ -65,6 +65,7 @@ const EXPORTS: &[&str] = &[
     "microkit_x86_ioport_write_16",
     "microkit_x86_ioport_write_32",
     "microkit_x86_ioport_write_8",
+    "mk_restart",
     "mk_start",
     "seL4_Call",
     "seL4_DebugPutChar",
@@ -83,7 +84,7 @@ const EXPORTS: &[&str] = &[
 ];
 
 /// The PD host's, which no header shows to programs.
-const PRIVATE_EXPORT: &str = "mk_start";
+const PRIVATE_EXPORTS: [&str; 2] = ["mk_restart", "mk_start"];
 
 fn library() -> Vec<u8> {
     let path = Path::new(env!("OUT_DIR")).join("libmicrokit.so");
@@ -102,33 +103,18 @@ fn compile(compiler: (&str, &str), standard: &str, name: &str, text: &str, link:
     let source = scratch(name, text);
     let program = source.with_extension("out");
     let mut command = Command::new(std::env::var_os(variable).unwrap_or_else(|| default.into()));
-    command.args([
-        standard,
-        "-Wall",
-        "-Wextra",
-        "-Wpedantic",
-        "-Wconversion",
-        "-Werror",
-    ]);
-    command
-        .arg("-I")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
-        .arg(&source);
+    command.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]);
+    command.arg("-I").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include")).arg(&source);
     if link {
         let directory = env!("OUT_DIR");
-        command
-            .arg("-o")
-            .arg(&program)
-            .arg("-L")
-            .arg(directory)
-            .arg("-lmicrokit");
+        command.arg("-o").arg(&program).arg("-L").arg(directory).arg("-lmicrokit");
         command.arg(format!("-Wl,-rpath,{directory}"));
     } else {
         command.arg("-fsyntax-only");
     }
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{default} does not run ({error}); install it or set {variable}")
-    });
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{default} does not run ({error}); install it or set {variable}"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {errors}");
     program
@@ -165,11 +151,7 @@ fn every_header_is_tested() {
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
     let mut found = BTreeSet::new();
     for directory in ["", "sel4"] {
-        for entry in include
-            .join(directory)
-            .read_dir()
-            .expect("include/ is there")
-        {
+        for entry in include.join(directory).read_dir().expect("include/ is there") {
             let path = entry.expect("include/ is readable").path();
             if path.is_file() {
                 let relative = path.strip_prefix(&include).expect("inside include/");
@@ -177,10 +159,7 @@ fn every_header_is_tested() {
             }
         }
     }
-    assert_eq!(
-        found,
-        HEADERS.iter().map(|header| (*header).to_owned()).collect()
-    );
+    assert_eq!(found, HEADERS.iter().map(|header| (*header).to_owned()).collect());
 }
 
 #[test]
@@ -196,10 +175,7 @@ fn a_cxx_program_may_define_every_entry_point() {
     let program = std::fs::read(compile(CXX, "-std=c++11", "entries.cc", text, true));
     let program = program.expect("the compiler has written the program");
     let file = ElfFile64::<Endianness>::parse(&*program).expect("an ELF file");
-    let names: BTreeSet<_> = file
-        .symbols()
-        .filter_map(|symbol| symbol.name().ok())
-        .collect();
+    let names: BTreeSet<_> = file.symbols().filter_map(|symbol| symbol.name().ok()).collect();
     for entry in ["init", "notified", "protected", "fault"] {
         assert!(names.contains(entry), "{entry} has its C name");
     }
@@ -226,10 +202,7 @@ fn entry_points_are_visible_whatever_the_flags() {
     assert!(status.success());
     let image = std::fs::read(image).expect("the compiler has written the image");
     let file = ElfFile64::<Endianness>::parse(&*image).expect("an ELF file");
-    let names: BTreeSet<_> = file
-        .dynamic_symbols()
-        .filter_map(|symbol| symbol.name().ok())
-        .collect();
+    let names: BTreeSet<_> = file.dynamic_symbols().filter_map(|symbol| symbol.name().ok()).collect();
     assert_eq!(names, BTreeSet::from(["init", "notified", "protected"]));
 }
 
@@ -346,11 +319,7 @@ int main(void)
 fn message_info_has_the_kernels_layout() {
     let program = compile(C, "-std=c11", "message_info.c", MESSAGE_INFO, true);
     let status = Command::new(program).status().expect("the program runs");
-    assert_eq!(
-        status.code(),
-        Some(0),
-        "the line of main that does not hold"
-    );
+    assert_eq!(status.code(), Some(0), "the line of main that does not hold");
 }
 
 #[test]
@@ -358,19 +327,10 @@ fn the_library_exports_the_api_and_nothing_else() {
     let data = library();
     let file = ElfFile64::<Endianness>::parse(&*data).expect("an ELF file");
     let symbols: Vec<_> = file.dynamic_symbols().collect();
-    let undefined: Vec<_> = symbols
-        .iter()
-        .filter(|symbol| symbol.is_undefined())
-        .filter_map(|s| s.name().ok())
-        .collect();
-    assert!(
-        undefined.is_empty(),
-        "nothing is asked of others: {undefined:?}"
-    );
-    let exported: BTreeSet<_> = symbols
-        .iter()
-        .filter_map(|symbol| symbol.name().ok())
-        .collect();
+    let undefined: Vec<_> =
+        symbols.iter().filter(|symbol| symbol.is_undefined()).filter_map(|s| s.name().ok()).collect();
+    assert!(undefined.is_empty(), "nothing is asked of others: {undefined:?}");
+    let exported: BTreeSet<_> = symbols.iter().filter_map(|symbol| symbol.name().ok()).collect();
     assert_eq!(exported, EXPORTS.iter().copied().collect());
 }
 
@@ -378,17 +338,12 @@ fn the_library_exports_the_api_and_nothing_else() {
 #[test]
 fn the_headers_declare_every_export() {
     let mut text = String::from("#include <microkit.h>\nconst void *const all[] = {\n");
-    for name in EXPORTS.iter().filter(|name| **name != PRIVATE_EXPORT) {
+    for name in EXPORTS.iter().filter(|name| !PRIVATE_EXPORTS.contains(name)) {
         text += &format!("    (const void *)(unsigned long)&{name},\n");
     }
     text += "};\nint main(void) { return all[0] == 0; }\n";
     let program = compile(C, "-std=gnu11", "declares.c", &text, true);
-    assert!(
-        Command::new(program)
-            .status()
-            .expect("the program runs")
-            .success()
-    );
+    assert!(Command::new(program).status().expect("the program runs").success());
 }
 
 #[test]
@@ -397,10 +352,7 @@ fn the_library_needs_nothing_and_keeps_its_text_read_only() {
     let file = ElfFile64::<Endianness>::parse(&*data).expect("an ELF file");
     let endian = file.endian();
     let sections = file.elf_section_table();
-    let (dynamic, _) = sections
-        .dynamic(endian, &*data)
-        .expect("readable")
-        .expect("there is one");
+    let (dynamic, _) = sections.dynamic(endian, &*data).expect("readable").expect("there is one");
     for entry in dynamic {
         let tag = entry.tag(endian);
         let banned = [
@@ -421,10 +373,7 @@ fn the_library_needs_nothing_and_keeps_its_text_read_only() {
     let segments = file.elf_program_headers();
     for segment in segments {
         let (flags, kind) = (segment.p_flags(endian), segment.p_type(endian));
-        assert!(
-            kind != elf::PT_TLS && kind != elf::PT_INTERP,
-            "segment of type {kind:?}"
-        );
+        assert!(kind != elf::PT_TLS && kind != elf::PT_INTERP, "segment of type {kind:?}");
         assert!(!flags.contains(elf::PF_W | elf::PF_X), "writable code");
     }
     let writable = |address: u64| {
@@ -442,23 +391,12 @@ fn the_library_needs_nothing_and_keeps_its_text_read_only() {
         };
         for entry in entries {
             relocations += 1;
-            assert!(
-                writable(entry.r_offset(endian)),
-                "a relocation in read-only memory"
-            );
+            assert!(writable(entry.r_offset(endian)), "a relocation in read-only memory");
             let kind = entry.r_type(endian, false);
-            let harmless = [
-                elf::R_X86_64_RELATIVE,
-                elf::R_X86_64_GLOB_DAT,
-                elf::R_X86_64_JUMP_SLOT,
-            ];
+            let harmless = [elf::R_X86_64_RELATIVE, elf::R_X86_64_GLOB_DAT, elf::R_X86_64_JUMP_SLOT];
             assert!(harmless.contains(&kind), "relocation of type {kind:?}");
         }
     }
     assert!(relocations > 0, "the table was found");
-    assert_eq!(
-        file.elf_header().e_machine(endian),
-        elf::EM_X86_64,
-        "the library is for this architecture"
-    );
+    assert_eq!(file.elf_header().e_machine(endian), elf::EM_X86_64, "the library is for this architecture");
 }

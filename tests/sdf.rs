@@ -39,10 +39,7 @@ struct Expected {
 impl Expected {
     fn of(text: &str) -> Self {
         let mut expected = Self::default();
-        let comments = text
-            .split("<!--")
-            .skip(1)
-            .filter_map(|rest| rest.split("-->").next());
+        let comments = text.split("<!--").skip(1).filter_map(|rest| rest.split("-->").next());
         for comment in comments.map(str::trim) {
             if comment == "expect nothing" {
                 expected.nothing = true;
@@ -51,23 +48,15 @@ impl Expected {
             } else if let Some(unsupported) = comment.strip_prefix("unsupported ") {
                 expected.unsupported.push(unsupported.to_owned());
             } else if let Some(options) = comment.strip_prefix("options ") {
-                let pairs = options
-                    .split_whitespace()
-                    .filter_map(|pair| pair.split_once('='));
-                expected
-                    .options
-                    .extend(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())));
+                let pairs = options.split_whitespace().filter_map(|pair| pair.split_once('='));
+                expected.options.extend(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())));
             }
         }
         expected
     }
 
     fn options(&self) -> Options {
-        let mut options = Options {
-            search_path: vec![fixtures()],
-            arch: Arch::Any,
-            cpus: 4,
-        };
+        let mut options = Options { search_path: vec![fixtures()], arch: Arch::Any, cpus: 4 };
         for (key, value) in &self.options {
             match key.as_str() {
                 "arch" => options.arch = value.parse().expect("arch"),
@@ -81,16 +70,8 @@ impl Expected {
 
 fn line(source: &Source, diagnostic: &Diagnostic) -> String {
     let (line, column) = source.position(diagnostic.span.start);
-    let Diagnostic {
-        severity,
-        message,
-        help,
-        ..
-    } = diagnostic;
-    let help = help
-        .as_ref()
-        .map(|help| format!(" | {help}"))
-        .unwrap_or_default();
+    let Diagnostic { severity, message, help, .. } = diagnostic;
+    let help = help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
     // Prefill files are found at this machine's path.
     let directory = fixtures().display().to_string();
     format!("{line}:{column} {severity}: {message}{help}").replace(&directory, "DIR")
@@ -104,17 +85,11 @@ fn judge(path: &Path) -> Result<(), String> {
         Ok((system, warnings)) => (warnings, Some(system.unsupported)),
         Err(errors) => (errors, None),
     };
-    let found: Vec<String> = findings
-        .iter()
-        .map(|finding| line(&source, finding))
-        .collect();
+    let found: Vec<String> = findings.iter().map(|finding| line(&source, finding)).collect();
     let mut complaints = String::new();
     if expected.findings != found {
-        complaints += &format!(
-            "expected\n  {}\nfound\n  {}\n",
-            expected.findings.join("\n  "),
-            found.join("\n  ")
-        );
+        complaints +=
+            &format!("expected\n  {}\nfound\n  {}\n", expected.findings.join("\n  "), found.join("\n  "));
     }
     if expected.findings.is_empty() != expected.nothing {
         complaints += "say `expect nothing` exactly where nothing is expected\n";
@@ -138,11 +113,7 @@ fn judge(path: &Path) -> Result<(), String> {
             complaints += &format!("is shown as\n{shown}\n");
         }
     }
-    if complaints.is_empty() {
-        Ok(())
-    } else {
-        Err(complaints)
-    }
+    if complaints.is_empty() { Ok(()) } else { Err(complaints) }
 }
 
 #[test]
@@ -150,10 +121,7 @@ fn fixtures_are_judged_as_they_say() {
     let mut paths: Vec<PathBuf> = fs::read_dir(fixtures())
         .expect("the fixtures are part of the source")
         .map(|entry| entry.expect("the fixtures are readable").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "system")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "system"))
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no fixtures");

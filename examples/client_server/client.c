@@ -13,12 +13,14 @@
 /* Set by the system file (setvar_vaddr) before the PD starts. */
 uintptr_t buffer;
 
-void init(void) {
+void init(void)
+{
     microkit_dbg_puts("client: initialised, notifying the server on channel 1\n");
     microkit_notify(SERVER);
 }
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     if (ch != SERVER) {
         return;
     }

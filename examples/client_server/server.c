@@ -13,9 +13,13 @@
 /* Set by the system file (setvar_vaddr) before the PD starts. */
 uintptr_t buffer;
 
-void init(void) { microkit_dbg_puts("server: initialised\n"); }
+void init(void)
+{
+    microkit_dbg_puts("server: initialised\n");
+}
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     if (ch != CLIENT) {
         return;
     }

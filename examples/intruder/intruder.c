@@ -14,15 +14,30 @@
 
 #define WITNESS 0
 
-static void opens_file(void) { (void)open("/etc/passwd", O_RDONLY); }
+static void opens_file(void)
+{
+    (void)open("/etc/passwd", O_RDONLY);
+}
 
-static void makes_socket(void) { (void)socket(AF_INET, SOCK_STREAM, 0); }
+static void makes_socket(void)
+{
+    (void)socket(AF_INET, SOCK_STREAM, 0);
+}
 
-static void forks(void) { (void)syscall(SYS_fork); }
+static void forks(void)
+{
+    (void)syscall(SYS_fork);
+}
 
-static void writes_read_only(void) { *(volatile char *)0x4000000 = 'x'; }
+static void writes_read_only(void)
+{
+    *(volatile char *)0x4000000 = 'x';
+}
 
-static void reads_foreign(void) { (void)*(volatile char *)0x5000000; }
+static void reads_foreign(void)
+{
+    (void)*(volatile char *)0x5000000;
+}
 
 static const struct {
     const char *name;
@@ -35,9 +50,12 @@ static const struct {
     {"reads_foreign", reads_foreign},
 };
 
-void init(void) {}
+void init(void)
+{
+}
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     (void)ch;
     for (unsigned i = 0; i < sizeof attempts / sizeof *attempts; i++) {
         if (strcmp(microkit_name, attempts[i].name) == 0) {

@@ -9,11 +9,18 @@
 
 char *secret;
 
-void init(void) { strcpy(secret, "xyzzy"); }
+void init(void)
+{
+    strcpy(secret, "xyzzy");
+}
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}
 
-microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo) {
+microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo)
+{
     (void)ch;
     (void)msginfo;
     microkit_mr_set(0, strcmp(secret, "xyzzy") == 0);

@@ -14,12 +14,14 @@
 
 char *notice;
 
-void init(void) {
+void init(void)
+{
     strcpy(notice, "read me only");
     microkit_notify(FIRST);
 }
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     (void)microkit_ppcall(KEEPER, microkit_msginfo_new(0, 0));
     printf("after intruder %u: notice \"%s\", the keeper's secret is %s\n", ch, notice,
            microkit_mr_get(0) ? "intact" : "gone");

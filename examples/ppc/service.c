@@ -9,11 +9,17 @@
 
 #define STORE 3
 
-void init(void) {}
+void init(void)
+{
+}
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}
 
-microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo) {
+microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo)
+{
     seL4_Word sum = 0;
     for (seL4_Word i = 0; i < microkit_msginfo_get_count(msginfo); i++) {
         sum += microkit_mr_get((seL4_Uint8)i);

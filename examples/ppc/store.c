@@ -10,11 +10,17 @@
 
 static seL4_Word totals[SLOTS];
 
-void init(void) {}
+void init(void)
+{
+}
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}
 
-microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo) {
+microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo)
+{
     (void)ch;
     (void)msginfo;
     seL4_Word slot = microkit_mr_get(0) % SLOTS;

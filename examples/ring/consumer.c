@@ -14,9 +14,12 @@ struct consumed *taken;
 static uint32_t got;
 static uint64_t sum;
 
-void init(void) {}
+void init(void)
+{
+}
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     if (ch != PRODUCER) {
         return;
     }

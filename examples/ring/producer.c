@@ -14,7 +14,8 @@ const struct consumed *taken;
 static uint32_t made;
 
 /* Fills the ring as far as the consumer has emptied it. */
-static void produce(void) {
+static void produce(void)
+{
     uint32_t tail = atomic_load_explicit(&taken->tail, memory_order_acquire);
     uint32_t head = made;
     while (made < ITEMS && made - tail < SLOTS) {
@@ -30,9 +31,13 @@ static void produce(void) {
     }
 }
 
-void init(void) { produce(); }
+void init(void)
+{
+    produce();
+}
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     if (ch == CONSUMER) {
         produce();
     }

@@ -65,30 +65,32 @@ pub struct RunArgs {
     /// says so. A host that offers less than the tier is an error (exit code 4); see `mk-sandbox doctor`.
     #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
     pub tier: Tier,
-    /// Memory that malloc can hand out in each PD: bytes, or with K, M or G behind the number
+    /// Memory that malloc can hand out in each PD, at least: bytes, or with K, M or G behind the number
     ///
     /// It is set aside before the PD runs. When it is used up, malloc returns NULL.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
-    /// Verbosity.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// Check a system description
-///
-/// Prints every error with its place, the line and what would be right. Images are not needed: a missing one is a warning.
-#[derive(Args, Clone, Debug)]
-pub struct CheckArgs {
-    /// The system description file
-    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
-    pub system: PathBuf,
-    /// Also look for images in DIR; may be repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub search_path: Vec<PathBuf>,
-    /// Judge by the rules of this architecture; any accepts what one of the others does
-    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
-    pub arch: Arch,
+    /// Who decides when PDs run
+    ///
+    /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
+    /// can run exactly the one with the highest priority does; every switch is immediate and the same in every run.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
+    pub schedule: Schedule,
+    /// Priorities become SCHED_FIFO where this host allows it
+    ///
+    /// Without it, or where it is not allowed, they become nice values as far as anybody may set them. A PD of high
+    /// priority that never sleeps can take a CPU for itself.
+    #[arg(long)]
+    pub realtime: bool,
+    /// What becomes of a PD without a parent that faults
+    ///
+    /// continue: it stays stopped, the others go on. stop: the system ends. restart: it is started again as a fresh process
+    /// with clean memory, after pauses that grow from 10 ms to 5 s.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnFault::Continue)]
+    pub on_fault: OnFault,
+    /// Allow what is refused by default; wx: a PD may write and execute the same region
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub allow: Vec<Allow>,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
@@ -118,66 +120,19 @@ pub struct PolicyArgs {
     /// Memory that malloc can hand out in each PD, as for `run`
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
+    /// Let a PD write and execute the same region
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub allow: Vec<Allow>,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
 }
 
-/// Show a system in words
-///
-/// Protection domains with parents, priorities and CPUs; memory regions with who maps them where and how; channels both
-/// ways; who calls whom; and what of the file has no effect on Linux.
-#[derive(Args, Clone, Debug)]
-pub struct ShowArgs {
-    /// The system description file
-    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
-    pub system: PathBuf,
-    /// Also look for the files of prefilled regions in DIR; may be repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub search_path: Vec<PathBuf>,
-    /// Judge the file by the rules of this architecture
-    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
-    pub arch: Arch,
-    /// Verbosity.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// Draw a system
-///
-/// PDs inside their parents, memory regions and who maps them how, channels, calls. DOT is for Graphviz, Mermaid for
-/// Markdown renderers, SVG for everything that shows pictures.
-#[derive(Args, Clone, Debug)]
-pub struct GraphArgs {
-    /// The system description file
-    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
-    pub system: PathBuf,
-    /// What to write; by default what the name of FILE says, else dot
-    #[arg(long, value_enum)]
-    pub format: Option<GraphFormat>,
-    /// Write to FILE instead of standard output
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
-    /// Also look for the files of prefilled regions in DIR; may be repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub search_path: Vec<PathBuf>,
-    /// Judge the file by the rules of this architecture
-    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
-    pub arch: Arch,
-    /// Verbosity.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// How a picture is written.
+/// `--allow`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum GraphFormat {
-    /// For Graphviz
-    Dot,
-    /// For Markdown renderers
-    Mermaid,
-    /// A picture
-    Svg,
+pub enum Allow {
+    /// A region that is writable and executable in one PD
+    Wx,
 }
 
 /// How consoles are printed.
@@ -194,6 +149,45 @@ impl From<Console> for Mode {
         match console {
             Console::Prefixed => Self::Prefixed,
             Console::Raw => Self::Raw,
+        }
+    }
+}
+
+/// `--schedule`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Schedule {
+    /// Linux schedules
+    Linux,
+    /// seL4's rules
+    Microkit,
+}
+
+impl From<Schedule> for crate::launch::Schedule {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Linux => Self::Linux,
+            Schedule::Microkit => Self::Microkit,
+        }
+    }
+}
+
+/// `--on-fault`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnFault {
+    /// The others go on
+    Continue,
+    /// The system ends
+    Stop,
+    /// It is started again
+    Restart,
+}
+
+impl From<OnFault> for crate::monitor::Policy {
+    fn from(on_fault: OnFault) -> Self {
+        match on_fault {
+            OnFault::Continue => Self::Continue,
+            OnFault::Stop => Self::Stop,
+            OnFault::Restart => Self::Restart,
         }
     }
 }
@@ -268,7 +262,7 @@ fn tiers() -> impl TypedValueParser<Value = Tier> {
         .map(|word| if word == "compat" { Tier::Compat } else { Tier::Full })
 }
 
-fn architectures() -> impl TypedValueParser<Value = Arch> {
+pub(super) fn architectures() -> impl TypedValueParser<Value = Arch> {
     PossibleValuesParser::new(Arch::ALL.map(Arch::name)).map(|word| word.parse().unwrap_or_default())
 }
 

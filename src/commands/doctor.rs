@@ -22,11 +22,17 @@ pub fn run(args: &DoctorArgs) -> Exit {
 /// What `run` says when the host cannot enforce `tier`: each missing layer, why, and what to do. Several lines.
 pub fn why_not(report: &HostReport, tier: Tier) -> String {
     let mut text = format!("this host cannot enforce the sandbox (tier {tier}):\n");
-    for layer in report.missing(tier) {
+    let (not_tried, refused): (Vec<Layer>, Vec<Layer>) =
+        report.missing(tier).into_iter().partition(|layer| report.finding(*layer) == Finding::NotTried);
+    for layer in refused {
         text += &format!("  {}: {}\n", layer.title(), report.finding(layer));
         if let Some(advice) = advice(report, layer) {
             text += &format!("    {advice}\n");
         }
+    }
+    if !not_tried.is_empty() {
+        let titles: Vec<&str> = not_tried.into_iter().map(Layer::title).collect();
+        text += &format!("  not tried, since they stand on these: {}\n", titles.join(", "));
     }
     if tier == Tier::Full && report.tier() == Some(Tier::Compat) {
         text += "  to run without these layers, ask for it by name: --tier compat\n";
@@ -92,15 +98,23 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
         }
     };
     let setting = |path: &str| report.settings.get(path).map(String::as_str);
-    let newer = |version: &str| Some(format!("needs Linux {version} or later; this is {}", report.kernel));
     let container = "a container's seccomp profile refuses it: start the container with \
                      `--security-opt seccomp=unconfined`, or with a profile that allows it";
+    let since = |major: u32, minor: u32| {
+        if version(&report.kernel).is_some_and(|kernel| kernel < (major, minor)) {
+            Some(format!("needs Linux {major}.{minor} or later; this is {}", report.kernel))
+        } else if report.filtered {
+            Some(container.to_owned())
+        } else {
+            Some("this kernel was built without it, or a security module forbids it".to_owned())
+        }
+    };
     match layer {
         Layer::Procfs => Some("mount it: mount -t proc proc /proc".into()),
         Layer::Clone3 if report.filtered => {
             Some(format!("{container} (Docker's default profile answers clone3 with ENOSYS)"))
         }
-        Layer::Clone3 => newer("5.3"),
+        Layer::Clone3 => since(5, 3),
         Layer::UserNamespace => Some(user_namespaces(report, errno, container)),
         Layer::MountNamespace
         | Layer::PidNamespace
@@ -115,21 +129,18 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
         Layer::Root => {
             Some(format!("a security module forbids {call} in a user namespace; its log says which"))
         }
-        Layer::Capabilities => newer("2.6.26"),
-        Layer::NoNewPrivs => newer("3.5"),
-        Layer::CloseRange if report.filtered => Some(container.into()),
-        Layer::CloseRange => newer("5.9"),
-        Layer::MemfdSeals => newer("3.17"),
-        Layer::NoexecSeal | Layer::Mdwe => newer("6.3"),
-        Layer::Mseal if report.filtered => Some(format!("{container}; it {}", newer("6.10")?)),
-        Layer::Mseal => newer("6.10"),
+        Layer::Capabilities => since(2, 6),
+        Layer::NoNewPrivs => since(3, 5),
+        Layer::CloseRange => since(5, 9),
+        Layer::MemfdSeals => since(3, 17),
+        Layer::NoexecSeal | Layer::Mdwe => since(6, 3),
+        Layer::Mseal => since(6, 10),
         Layer::Landlock if errno == libc::EOPNOTSUPP => Some(format!(
             "the kernel has Landlock, but it is off: add landlock to the lsm= list on the kernel's command line (now: {})",
             setting("/sys/kernel/security/lsm").unwrap_or("unknown")
         )),
-        Layer::Landlock if report.filtered => Some(format!("{container}; it {}", newer("5.13")?)),
-        Layer::Landlock => Some("needs Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK".into()),
-        Layer::LandlockScopes => newer("6.12"),
+        Layer::Landlock => since(5, 13),
+        Layer::LandlockScopes => since(6, 12),
         Layer::Ptrace => match setting("/proc/sys/kernel/yama/ptrace_scope") {
             Some("3") => Some(
                 "kernel.yama.ptrace_scope is 3, which forbids all tracing until the next boot: \
@@ -141,6 +152,12 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
         },
         Layer::Seccomp => Some("needs a kernel built with CONFIG_SECCOMP_FILTER".into()),
     }
+}
+
+/// Major and minor number of a kernel release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Ubuntu lets a program make a user namespace and then takes its capabilities in it away.
@@ -204,11 +221,12 @@ mod tests {
 
     /// A host where everything works but `layer`.
     fn without(layer: Layer, errno: i32, settings: &[(&'static str, &str)], filtered: bool) -> HostReport {
+        let kernel = "5.2.0-1-amd64";
         let mut layers: BTreeMap<Layer, Finding> =
             Layer::ALL.into_iter().map(|layer| (layer, Finding::Works)).collect();
         layers.insert(layer, Finding::Refused { errno, call: "clone3" });
         HostReport {
-            kernel: "6.1.0".into(),
+            kernel: kernel.into(),
             landlock_abi: 2,
             layers,
             settings: settings.iter().map(|(path, value)| (*path, (*value).to_owned())).collect(),
@@ -248,6 +266,22 @@ mod tests {
             let advice = advised(layer, libc::ENOSYS, &[], false);
             assert!(advice.contains(&format!("Linux {version} or later")), "{advice}");
         }
+    }
+
+    #[test]
+    fn a_version_is_asked_for_only_of_an_older_kernel() {
+        let mut report = without(Layer::Mseal, libc::ENOSYS, &[], true);
+        report.kernel = "6.10.3".into();
+        let advice_on_new = advice(&report, Layer::Mseal).expect("there is advice");
+        assert!(
+            advice_on_new.contains("--security-opt") && !advice_on_new.contains("6.10"),
+            "{advice_on_new}"
+        );
+        report.kernel = "6.9.12".into();
+        let advice_on_old = advice(&report, Layer::Mseal).expect("there is advice");
+        assert!(advice_on_old.contains("needs Linux 6.10 or later; this is 6.9.12"), "{advice_on_old}");
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(version("rolling"), None);
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn internal(error: &str) -> Exit {
 fn report(args: &PolicyArgs) -> Result<Report, Exit> {
     let loaded = load::system(&args.system, &args.search_path, args.arch)?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = plan::Options { heap_size: args.heap_size, cpus };
+    let options = plan::Options { heap_size: args.heap_size, cpus, allow_wx: true };
     let plan = Plan::of(&loaded.system, &options).map_err(|errors: Vec<Diagnostic>| {
         load::tell(&loaded.source, &errors);
         Exit::Invalid

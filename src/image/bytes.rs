@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use object::read::ReadRef;
+use std::ffi::CStr;
 
 /// The only byte order an image may have.
 pub(super) const LE: object::LittleEndian = object::LittleEndian;
@@ -21,9 +22,7 @@ pub(super) fn record<T: object::pod::Pod>(bytes: &[u8], offset: u64) -> Option<&
 
 /// The `count` records at `offset`, if the file holds all of them.
 pub(super) fn table<T: object::pod::Pod>(bytes: &[u8], offset: u64, count: u64) -> Option<&[T]> {
-    bytes
-        .read_slice_at(offset, usize::try_from(count).ok()?)
-        .ok()
+    bytes.read_slice_at(offset, usize::try_from(count).ok()?).ok()
 }
 
 /// `bytes[offset..offset + len]`, if the file holds all of it.
@@ -35,9 +34,7 @@ pub(super) fn slice(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
 pub(super) fn string(strings: &[u8], offset: u64) -> Option<&[u8]> {
     let tail = strings.get(usize::try_from(offset).ok()?..)?;
     let tail = &tail[..tail.len().min(NAME_MAX + 1)];
-    tail.iter()
-        .position(|&byte| byte == 0)
-        .map(|end| &tail[..end])
+    CStr::from_bytes_until_nul(tail).ok().map(CStr::to_bytes)
 }
 
 /// A name out of a hostile file, made fit for a message: control characters escaped, the length bounded.
@@ -50,10 +47,7 @@ pub(super) fn printable(name: &[u8]) -> String {
         .take(SHOWN_MAX)
         .flat_map(|c| {
             let plain = !c.is_control() && c != '\u{fffd}';
-            plain
-                .then_some(c)
-                .into_iter()
-                .chain(c.escape_unicode().filter(move |_| !plain))
+            plain.then_some(c).into_iter().chain(c.escape_unicode().filter(move |_| !plain))
         })
         .collect();
     if text.chars().nth(SHOWN_MAX).is_some() {

@@ -104,9 +104,7 @@ pub(super) fn read(bytes: &[u8], layout: &Layout) -> Result<Dynamic, Problem> {
     let entries: &[elf::Dyn64<object::LittleEndian>] =
         table(bytes, layout.dynamic_offset, count).unwrap_or_default();
     let fault = |tag, why| Problem::Dynamic { tag, why };
-    let end = entries
-        .iter()
-        .position(|entry| entry.d_tag.get(LE) == elf::DT_NULL);
+    let end = entries.iter().position(|entry| entry.d_tag.get(LE) == elf::DT_NULL);
     let end = end.ok_or(fault("DT_NULL", "is missing: the section has no end"))?;
     let mut values = BTreeMap::new();
     let mut names = Vec::new();
@@ -121,20 +119,11 @@ pub(super) fn read(bytes: &[u8], layout: &Layout) -> Result<Dynamic, Problem> {
             return Err(fault(name, "comes more than once"));
         }
     }
-    if values
-        .get(&elf::DT_FLAGS_1.0)
-        .is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0)
-    {
-        return Err(Problem::NotSharedObject(
-            Kind::PositionIndependentExecutable,
-        ));
+    if values.get(&elf::DT_FLAGS_1.0).is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0) {
+        return Err(Problem::NotSharedObject(Kind::PositionIndependentExecutable));
     }
     let strings = strings(bytes, layout, &values)?;
-    let mut dynamic = Dynamic {
-        values,
-        needed: Vec::new(),
-        strings,
-    };
+    let mut dynamic = Dynamic { values, needed: Vec::new(), strings };
     for name in names {
         let library = library(dynamic.string(bytes, name))?;
         if dynamic.needed.iter().all(|(known, _)| *known != library) {
@@ -154,49 +143,27 @@ fn refuse(tag: elf::DynamicTag, value: u64) -> Result<(), Problem> {
         elf::DT_FILTER => Err(Problem::LoadsOthers("DT_FILTER")),
         elf::DT_AUXILIARY => Err(Problem::LoadsOthers("DT_AUXILIARY")),
         elf::DT_TEXTREL => Err(Problem::TextRelocations { at: None }),
-        elf::DT_FLAGS if value & elf::DF_TEXTREL.0 != 0 => {
-            Err(Problem::TextRelocations { at: None })
-        }
+        elf::DT_FLAGS if value & elf::DF_TEXTREL.0 != 0 => Err(Problem::TextRelocations { at: None }),
         // The image would run unrelocated: x86-64 has relocations with addends only.
-        elf::DT_REL => Err(Problem::Dynamic {
-            tag: "DT_REL",
-            why: "is not of this architecture",
-        }),
+        elf::DT_REL => Err(Problem::Dynamic { tag: "DT_REL", why: "is not of this architecture" }),
         _ => Ok(()),
     }
 }
 
-fn strings(
-    bytes: &[u8],
-    layout: &Layout,
-    values: &BTreeMap<i64, u64>,
-) -> Result<(u64, u64), Problem> {
+fn strings(bytes: &[u8], layout: &Layout, values: &BTreeMap<i64, u64>) -> Result<(u64, u64), Problem> {
     let fault = |tag, why| Problem::Dynamic { tag, why };
-    let vaddr = values
-        .get(&elf::DT_STRTAB.0)
-        .ok_or(fault("DT_STRTAB", "is missing"))?;
-    let len = *values
-        .get(&elf::DT_STRSZ.0)
-        .ok_or(fault("DT_STRSZ", "is missing"))?;
-    let outside = fault(
-        "DT_STRTAB",
-        "is not inside the file's part of a read-only segment",
-    );
+    let vaddr = values.get(&elf::DT_STRTAB.0).ok_or(fault("DT_STRTAB", "is missing"))?;
+    let len = *values.get(&elf::DT_STRSZ.0).ok_or(fault("DT_STRSZ", "is missing"))?;
+    let outside = fault("DT_STRTAB", "is not inside the file's part of a read-only segment");
     let offset = layout.table(*vaddr, len).ok_or(outside)?;
     match slice(bytes, offset, len).and_then(<[u8]>::last) {
         Some(0) => Ok((offset, len)),
-        _ => Err(Problem::Table {
-            table: ".dynstr",
-            why: "it does not end with a NUL",
-        }),
+        _ => Err(Problem::Table { table: ".dynstr", why: "it does not end with a NUL" }),
     }
 }
 
 fn library(name: Option<&[u8]>) -> Result<Library, Problem> {
-    let outside = Problem::Dynamic {
-        tag: "DT_NEEDED",
-        why: "is no string of the string table",
-    };
+    let outside = Problem::Dynamic { tag: "DT_NEEDED", why: "is no string of the string table" };
     let name = name.ok_or(outside)?;
     Library::from_soname(name).ok_or_else(|| Problem::ForeignLibrary(printable(name)))
 }
@@ -220,10 +187,7 @@ impl Dynamic {
     /// What the prepared image's dynamic section says, without the ending DT_NULL. It is never longer than what was
     /// read, since every entry of it was there.
     pub fn kept(&self) -> Vec<(i64, u64)> {
-        let needed = self
-            .needed
-            .iter()
-            .map(|(_, name)| (elf::DT_NEEDED.0, *name));
+        let needed = self.needed.iter().map(|(_, name)| (elf::DT_NEEDED.0, *name));
         let others = KEPT.iter().filter_map(|tag| {
             let value = *self.values.get(tag)?;
             let value = match elf::DynamicTag(*tag) {

@@ -73,9 +73,7 @@ fn find(
     symbol: &'static str,
 ) -> Result<Option<u64>, Problem> {
     let fault = |why| Err(Problem::Entry { symbol, why });
-    let mut defined = symbols
-        .named(bytes, symbol)
-        .filter(|found| found.st_shndx.get(LE) != elf::SHN_UNDEF);
+    let mut defined = symbols.named(bytes, symbol).filter(|found| found.st_shndx.get(LE) != elf::SHN_UNDEF);
     let Some(found) = defined.next() else {
         return Ok(None);
     };
@@ -97,13 +95,7 @@ fn find(
 }
 
 /// Looks for what the author may have meant.
-fn missing(
-    bytes: &[u8],
-    dynamic: &Symbols,
-    full: Option<&Symbols>,
-    symbol: &str,
-    mangled: &str,
-) -> Missing {
+fn missing(bytes: &[u8], dynamic: &Symbols, full: Option<&Symbols>, symbol: &str, mangled: &str) -> Missing {
     let tables = || [Some(dynamic), full].into_iter().flatten();
     let code = |name| tables().any(|table| table.named(bytes, name).any(is_code));
     if code(symbol) {
@@ -122,10 +114,7 @@ pub(super) fn constructors(layout: &Layout, dynamic: &Dynamic) -> Result<Constru
     let init = dynamic.get(elf::DT_INIT);
     if init.is_some_and(|vaddr| !layout.executable(vaddr)) {
         let why = "is not inside an executable segment";
-        return Err(Problem::Dynamic {
-            tag: "DT_INIT",
-            why,
-        });
+        return Err(Problem::Dynamic { tag: "DT_INIT", why });
     }
     Ok(Constructors {
         preinit_array: array(
@@ -162,8 +151,5 @@ fn array(
     if layout.offset(vaddr, size).is_none() {
         return fault("is not inside the file's part of a segment");
     }
-    Ok(FunctionArray {
-        vaddr,
-        count: size / 8,
-    })
+    Ok(FunctionArray { vaddr, count: size / 8 })
 }

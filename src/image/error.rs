@@ -205,16 +205,15 @@ impl Missing {
 }
 
 const BUILD: &str = "build the image as a shared object: mk-sandbox cc -o NAME.elf NAME.c";
-const REBUILD: &str = "the file is damaged or made by an unusual tool; build it again: mk-sandbox cc -o NAME.elf NAME.c";
+const REBUILD: &str =
+    "the file is damaged or made by an unusual tool; build it again: mk-sandbox cc -o NAME.elf NAME.c";
 
 impl Problem {
     /// What to do about it.
     pub fn hint(&self) -> String {
         let hint = match self {
             Self::NotElf => BUILD,
-            Self::Truncated { .. } => {
-                "the file was not written or copied completely; build or copy it again"
-            }
+            Self::Truncated { .. } => "the file was not written or copied completely; build or copy it again",
             Self::OtherMachine(_) => {
                 "build it with this machine's compiler: mk-sandbox cc -o NAME.elf NAME.c"
             }
@@ -242,9 +241,7 @@ impl Problem {
                 "its resolver would run before the sandbox is closed; choose the function in init() instead of \
                  __attribute__((ifunc)) or target_clones"
             }
-            Self::SearchPath { .. } => {
-                "link without -rpath; a PD loads nothing from other directories"
-            }
+            Self::SearchPath { .. } => "link without -rpath; a PD loads nothing from other directories",
             Self::ForeignLibrary(_) => {
                 "PDs get libmicrokit.so, libc.so.6, libm.so.6, libgcc_s.so.1 and ld-linux-x86-64.so.2; link other code \
                  into the image statically"
@@ -327,9 +324,7 @@ impl SymbolProblem {
                 "define it: uintptr_t NAME; (and check that the optimiser kept it: use it, or add volatile)"
             }
             Self::Undefined => "define it in one of the image's sources: uintptr_t NAME;",
-            Self::Duplicate => {
-                "the symbol must be unique, static variables included; rename one of them"
-            }
+            Self::Duplicate => "the symbol must be unique, static variables included; rename one of them",
             Self::ThreadLocal => "remove _Thread_local or __thread",
             Self::NotData => "the symbol must be a variable, uintptr_t NAME;",
             Self::Relocated => "remove const, or its initialiser",

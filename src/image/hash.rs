@@ -12,6 +12,10 @@ use object::elf;
 use object::endian::{LittleEndian, U32};
 use std::ops::Range;
 
+/// Longest chain. Linkers make as many buckets as keep chains at a few symbols; the dynamic linker walks one for each
+/// relocation.
+const CHAIN_MAX: usize = 256;
+
 /// What is known after the check.
 pub(super) struct Hash {
     /// Symbols that the table can reach: indexes below this.
@@ -25,10 +29,7 @@ pub(super) fn read(bytes: &[u8], layout: &Layout, dynamic: &Dynamic) -> Result<H
     match (dynamic.get(elf::DT_GNU_HASH), dynamic.get(elf::DT_HASH)) {
         (Some(vaddr), _) => gnu(bytes, layout, vaddr),
         (None, Some(vaddr)) => sysv(bytes, layout, vaddr),
-        (None, None) => Err(Problem::Dynamic {
-            tag: "DT_GNU_HASH",
-            why: "is missing, and so is DT_HASH",
-        }),
+        (None, None) => Err(Problem::Dynamic { tag: "DT_GNU_HASH", why: "is missing, and so is DT_HASH" }),
     }
 }
 
@@ -42,10 +43,7 @@ fn words<'a>(bytes: &'a [u8], layout: &Layout, vaddr: u64, count: u64) -> Option
 }
 
 fn gnu(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
-    let fault = |why| Problem::Table {
-        table: ".gnu.hash",
-        why,
-    };
+    let fault = |why| Problem::Table { table: ".gnu.hash", why };
     let outside = || fault("it is not inside the file's part of a read-only segment");
     if !vaddr.is_multiple_of(8) {
         return Err(fault("it is not aligned to 8 bytes"));
@@ -66,48 +64,37 @@ fn gnu(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
         return Err(fault("it is empty"));
     }
     // None of these sums can overflow: an address is below 1 GiB once a table is there, a count below 2^32.
-    layout
-        .table(vaddr + 16, u64::from(blooms) * 8)
-        .ok_or_else(outside)?;
+    layout.table(vaddr + 16, u64::from(blooms) * 8).ok_or_else(outside)?;
     let buckets_at = vaddr + 16 + u64::from(blooms) * 8;
     let (bucket, end) = words(bytes, layout, buckets_at, buckets).ok_or_else(outside)?;
     let chains_at = buckets_at + buckets * 4;
-    let used = || {
-        bucket
-            .iter()
-            .map(|first| u64::from(first.get(LE)))
-            .filter(|&at| at != 0)
-    };
+    let used = || bucket.iter().map(|first| u64::from(first.get(LE))).filter(|&at| at != 0);
     if used().any(|at| at < first) {
         return Err(fault("a bucket begins before the first hashed symbol"));
     }
     let Some(last) = used().max() else {
-        return Ok(Hash {
-            symbols: first,
-            file: start..end,
-        });
+        return Ok(Hash { symbols: first, file: start..end });
     };
     // The last chain's end is the end of all: every other chain begins before it, and so ends at its mark or before.
-    let mut symbol = last;
+    let endless = || fault("its last chain has no end inside the segment");
+    let mut symbols = last;
     loop {
-        let at = chains_at + (symbol - first) * 4;
-        let (word, end) = words(bytes, layout, at, 1)
-            .ok_or_else(|| fault("its last chain has no end inside the segment"))?;
-        symbol += 1;
+        let at = chains_at + (symbols - first) * 4;
+        let (word, _) = words(bytes, layout, at, 1).ok_or_else(endless)?;
+        symbols += 1;
         if word[0].get(LE) & 1 != 0 {
-            return Ok(Hash {
-                symbols: symbol,
-                file: start..end,
-            });
+            break;
         }
     }
+    let (chain, end) = words(bytes, layout, chains_at, symbols - first).ok_or_else(endless)?;
+    if chain.split(|word| word.get(LE) & 1 != 0).any(|links| links.len() >= CHAIN_MAX) {
+        return Err(fault("a chain has more than 256 symbols"));
+    }
+    Ok(Hash { symbols, file: start..end })
 }
 
 fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
-    let fault = |why| Problem::Table {
-        table: ".hash",
-        why,
-    };
+    let fault = |why| Problem::Table { table: ".hash", why };
     let outside = || fault("it is not inside the file's part of a read-only segment");
     if !vaddr.is_multiple_of(4) {
         return Err(fault("it is not aligned to 4 bytes"));
@@ -126,7 +113,12 @@ fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
     let mut met = vec![false; chain.len()];
     for first in bucket {
         let mut symbol = first.get(LE) as usize;
+        let mut links = 0;
         while symbol != 0 {
+            links += 1;
+            if links > CHAIN_MAX {
+                return Err(fault("a chain has more than 256 symbols"));
+            }
             match met.get_mut(symbol) {
                 None => return Err(fault("a chain leaves the symbol table")),
                 Some(true) => return Err(fault("a chain meets a symbol twice")),
@@ -135,8 +127,5 @@ fn sysv(bytes: &[u8], layout: &Layout, vaddr: u64) -> Result<Hash, Problem> {
             symbol = chain[symbol].get(LE) as usize;
         }
     }
-    Ok(Hash {
-        symbols,
-        file: start..end,
-    })
+    Ok(Hash { symbols, file: start..end })
 }

@@ -16,11 +16,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<&Header, Problem> {
     if !bytes.starts_with(&elf::ELFMAG) {
         // A file that ends within the magic number was an ELF file once.
         let start = !bytes.is_empty() && elf::ELFMAG.starts_with(bytes);
-        return Err(if start {
-            cut(bytes, "the ELF header", 0, 64)
-        } else {
-            Problem::NotElf
-        });
+        return Err(if start { cut(bytes, "the ELF header", 0, 64) } else { Problem::NotElf });
     }
     let ident = slice(bytes, 0, 16).ok_or_else(|| cut(bytes, "the ELF header", 0, 64))?;
     if ident[4] != elf::ELFCLASS64.0 {
@@ -35,10 +31,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<&Header, Problem> {
         return Err(Problem::OtherMachine(machine_name(machine.0)));
     }
     if ![elf::ELFOSABI_SYSV.0, elf::ELFOSABI_GNU.0].contains(&ident[7]) || ident[8] != 0 {
-        return Err(Problem::OtherMachine(format!(
-            "another system (OS ABI {}.{})",
-            ident[7], ident[8]
-        )));
+        return Err(Problem::OtherMachine(format!("another system (OS ABI {}.{})", ident[7], ident[8])));
     }
     if ident[6] != 1 || ident[9..] != [0; 7] || header.e_version.get(LE) != 1 {
         return Err(Problem::Header("it has an unknown version"));
@@ -65,37 +58,18 @@ fn tables(bytes: &[u8], header: &Header) -> Result<(), Problem> {
         return Err(Problem::Header("it has more than 64 program headers"));
     }
     if segments > 0 && usize::from(header.e_phentsize.get(LE)) != 56 {
-        return Err(Problem::Header(
-            "its program headers do not have 56 bytes each",
-        ));
+        return Err(Problem::Header("its program headers do not have 56 bytes each"));
     }
-    inside(
-        bytes,
-        "the program headers",
-        header.e_phoff.get(LE),
-        u64::from(segments) * 56,
-    )?;
+    inside(bytes, "the program headers", header.e_phoff.get(LE), u64::from(segments) * 56)?;
     let sections = header.e_shnum.get(LE);
     if sections > 0 && header.e_shentsize.get(LE) != 64 {
-        return Err(Problem::Header(
-            "its section headers do not have 64 bytes each",
-        ));
+        return Err(Problem::Header("its section headers do not have 64 bytes each"));
     }
-    inside(
-        bytes,
-        "the section headers",
-        header.e_shoff.get(LE),
-        u64::from(sections) * 64,
-    )
+    inside(bytes, "the section headers", header.e_shoff.get(LE), u64::from(sections) * 64)
 }
 
 /// An error if `what` does not lie inside the file.
-pub(super) fn inside(
-    bytes: &[u8],
-    what: &'static str,
-    offset: u64,
-    len: u64,
-) -> Result<(), Problem> {
+pub(super) fn inside(bytes: &[u8], what: &'static str, offset: u64, len: u64) -> Result<(), Problem> {
     match offset.checked_add(len) {
         Some(end) if end <= bytes.len() as u64 => Ok(()),
         _ => Err(cut(bytes, what, offset, len)),
@@ -103,11 +77,7 @@ pub(super) fn inside(
 }
 
 fn cut(bytes: &[u8], what: &'static str, offset: u64, len: u64) -> Problem {
-    Problem::Truncated {
-        what,
-        end: offset.saturating_add(len),
-        len: bytes.len() as u64,
-    }
+    Problem::Truncated { what, end: offset.saturating_add(len), len: bytes.len() as u64 }
 }
 
 /// The architectures that people build Microkit systems for by name, any other by number.

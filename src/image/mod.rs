@@ -33,9 +33,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// A library that images may need. A PD gets these and no others.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Library {
     /// Ours.
     Microkit,
@@ -66,9 +64,7 @@ impl Library {
 
     /// The library of exactly this name.
     pub fn from_soname(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|library| library.soname().as_bytes() == name)
+        Self::ALL.into_iter().find(|library| library.soname().as_bytes() == name)
     }
 }
 
@@ -96,10 +92,7 @@ impl Image {
     /// Reads and judges an image. `name` is for messages; `bytes` is the whole file, read once, so that it cannot
     /// change between the check and the use. The caller bounds its length; time and memory are linear in it.
     pub fn read(name: &str, bytes: Vec<u8>) -> Result<Self, ImageError> {
-        let refused = |problem| ImageError {
-            image: name.to_owned(),
-            problem,
-        };
+        let refused = |problem| ImageError { image: name.to_owned(), problem };
         Self::judge(name, bytes).map_err(refused)
     }
 
@@ -118,26 +111,15 @@ impl Image {
         let relocations = relocations::Relocations::read(&bytes, &layout, &dynamic, &symbols)?;
         let file_header = 0..size_of::<header::Header>() as u64;
         let (strings, strings_len) = dynamic.strings;
-        let tables = [
-            symbols.file.clone(),
-            strings..strings + strings_len,
-            hash.file,
-        ];
+        let tables = [symbols.file.clone(), strings..strings + strings_len, hash.file];
         let mut structure = vec![file_header, layout.headers.clone()];
         structure.extend(tables.into_iter().chain(versions).chain(relocations.file()));
         // The prepared image has a changed program header table; nothing that was checked may share its bytes.
         let headers = &layout.headers;
-        if structure[2..]
-            .iter()
-            .any(|part| part.start < headers.end && headers.start < part.end)
-        {
-            return Err(Problem::Header(
-                "the program headers share bytes with another table",
-            ));
+        if structure[2..].iter().any(|part| part.start < headers.end && headers.start < part.end) {
+            return Err(Problem::Header("the program headers share bytes with another table"));
         }
-        let soname = dynamic
-            .get(elf::DT_SONAME)
-            .and_then(|at| dynamic.string(&bytes, at));
+        let soname = dynamic.get(elf::DT_SONAME).and_then(|at| dynamic.string(&bytes, at));
         let flags = |tag| dynamic.get(tag).unwrap_or(0);
         let bind_now = dynamic.get(elf::DT_BIND_NOW).is_some()
             || flags(elf::DT_FLAGS) & elf::DF_BIND_NOW.0 != 0
@@ -164,15 +146,9 @@ impl Image {
     pub fn use_symbols_of(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), ImageError> {
         let read = || {
             let symbols = symbols::Symbols::full(&bytes, header::read(&bytes)?)?;
-            symbols.ok_or(Problem::Table {
-                table: ".symtab",
-                why: "there is none: the file is stripped",
-            })
+            symbols.ok_or(Problem::Table { table: ".symtab", why: "there is none: the file is stripped" })
         };
-        let symbols = read().map_err(|problem| ImageError {
-            image: name.to_owned(),
-            problem,
-        })?;
+        let symbols = read().map_err(|problem| ImageError { image: name.to_owned(), problem })?;
         self.source = Some((bytes, symbols));
         Ok(())
     }
@@ -229,18 +205,11 @@ impl Image {
 
     /// Names of the symbols that other libraries must define, in the file's order, weak ones too.
     pub fn imports(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        self.symbols
-            .entries(&self.bytes)
-            .iter()
-            .skip(1)
-            .filter_map(|symbol| {
-                let undefined = symbol.st_shndx.get(LE) == elf::SHN_UNDEF;
-                let name = self
-                    .symbols
-                    .name(&self.bytes, symbol)
-                    .filter(|_| undefined)?;
-                Some(String::from_utf8_lossy(name))
-            })
+        self.symbols.entries(&self.bytes).iter().skip(1).filter_map(|symbol| {
+            let undefined = symbol.st_shndx.get(LE) == elf::SHN_UNDEF;
+            let name = self.symbols.name(&self.bytes, symbol).filter(|_| undefined)?;
+            Some(String::from_utf8_lossy(name))
+        })
     }
 
     /// The function that an address relative to the image's start lies in, and how many bytes in. The name is fit for
@@ -269,11 +238,7 @@ impl Image {
             write(&mut file, at, &elf::PT_NULL.0.to_le_bytes());
         }
         let slots = (self.layout.dynamic.end - self.layout.dynamic.start) / 16;
-        let entries = self
-            .dynamic
-            .iter()
-            .copied()
-            .chain(std::iter::repeat((elf::DT_NULL.0, 0)));
+        let entries = self.dynamic.iter().copied().chain(std::iter::repeat((elf::DT_NULL.0, 0)));
         for (slot, (tag, value)) in (0..slots).zip(entries) {
             let at = self.layout.dynamic_offset + slot * 16;
             write(&mut file, at, &tag.to_le_bytes());
@@ -288,9 +253,7 @@ impl Image {
 
 /// Writes inside the file; the places were checked when the image was read.
 fn write(file: &mut [u8], at: u64, bytes: &[u8]) {
-    let place = usize::try_from(at)
-        .ok()
-        .and_then(|at| file.get_mut(at..at.checked_add(bytes.len())?));
+    let place = usize::try_from(at).ok().and_then(|at| file.get_mut(at..at.checked_add(bytes.len())?));
     if let Some(place) = place {
         place.copy_from_slice(bytes);
     }

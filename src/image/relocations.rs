@@ -39,19 +39,15 @@ fn action(entry: &Rela) -> Result<Action, Problem> {
     let offset = entry.r_offset.get(LE);
     match entry.r_type(LE, false) {
         elf::R_X86_64_NONE => Ok(Action::Nothing),
-        elf::R_X86_64_64
-        | elf::R_X86_64_GLOB_DAT
-        | elf::R_X86_64_JUMP_SLOT
-        | elf::R_X86_64_RELATIVE => Ok(Action::Write(8)),
+        elf::R_X86_64_64 | elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT | elf::R_X86_64_RELATIVE => {
+            Ok(Action::Write(8))
+        }
         elf::R_X86_64_DTPMOD64 | elf::R_X86_64_DTPOFF64 => Ok(Action::ThreadLocal(8, false)),
         elf::R_X86_64_TPOFF64 => Ok(Action::ThreadLocal(8, true)),
         elf::R_X86_64_TLSDESC => Ok(Action::ThreadLocal(16, true)),
         elf::R_X86_64_COPY => Err(Problem::CopyRelocation { offset }),
         elf::R_X86_64_IRELATIVE => Err(Problem::IndirectFunction { symbol: None }),
-        other => Err(Problem::RelocationType {
-            offset,
-            kind: other.0,
-        }),
+        other => Err(Problem::RelocationType { offset, kind: other.0 }),
     }
 }
 
@@ -72,10 +68,7 @@ impl Relocations {
         let plt = find(
             layout,
             dynamic,
-            [
-                (elf::DT_JMPREL, "DT_JMPREL"),
-                (elf::DT_PLTRELSZ, "DT_PLTRELSZ"),
-            ],
+            [(elf::DT_JMPREL, "DT_JMPREL"), (elf::DT_PLTRELSZ, "DT_PLTRELSZ")],
             (elf::DT_PLTREL, elf::DT_RELA.0 as u64, "DT_PLTREL"),
         )?;
         let relr = find(
@@ -84,16 +77,11 @@ impl Relocations {
             [(elf::DT_RELR, "DT_RELR"), (elf::DT_RELRSZ, "DT_RELRSZ")],
             (elf::DT_RELRENT, 8, "DT_RELRENT"),
         )?;
-        for (tag, range, size) in [
-            ("DT_RELASZ", &rela, ENTRY),
-            ("DT_PLTRELSZ", &plt, ENTRY),
-            ("DT_RELRSZ", &relr, 8),
-        ] {
+        for (tag, range, size) in
+            [("DT_RELASZ", &rela, ENTRY), ("DT_PLTRELSZ", &plt, ENTRY), ("DT_RELRSZ", &relr, 8)]
+        {
             if (range.end - range.start) % size != 0 {
-                return Err(Problem::Dynamic {
-                    tag,
-                    why: "is not a number of whole entries",
-                });
+                return Err(Problem::Dynamic { tag, why: "is not a number of whole entries" });
             }
         }
         // The dynamic linker cuts a common end off the first table, without asking whether it is long enough.
@@ -101,10 +89,7 @@ impl Relocations {
         let (plt_len, rela_len) = (value(elf::DT_PLTRELSZ), value(elf::DT_RELASZ));
         let common_end = value(elf::DT_JMPREL) + plt_len == value(elf::DT_RELA) + rela_len;
         if common_end && plt_len > rela_len {
-            return Err(Problem::Dynamic {
-                tag: "DT_JMPREL",
-                why: "overlaps DT_RELA",
-            });
+            return Err(Problem::Dynamic { tag: "DT_JMPREL", why: "overlaps DT_RELA" });
         }
         let tables = Self { rela, plt, relr };
         tables.relative_first(bytes, dynamic)?;
@@ -124,9 +109,7 @@ impl Relocations {
     pub fn write_to(&self, bytes: &[u8], memory: &Range<u64>) -> bool {
         let touches = |at: u64, len: u64| at < memory.end && memory.start < at.saturating_add(len);
         let entries = self.entries(bytes).any(|entry| match action(entry) {
-            Ok(Action::Write(len) | Action::ThreadLocal(len, _)) => {
-                touches(entry.r_offset.get(LE), len)
-            }
+            Ok(Action::Write(len) | Action::ThreadLocal(len, _)) => touches(entry.r_offset.get(LE), len),
             _ => false,
         });
         let mut relr = false;
@@ -148,17 +131,11 @@ impl Relocations {
     fn relative_first(&self, bytes: &[u8], dynamic: &Dynamic) -> Result<(), Problem> {
         let promised = dynamic.get(elf::DT_RELACOUNT).unwrap_or(0);
         let entries = (self.rela.end - self.rela.start) / ENTRY;
-        let first =
-            table::<Rela>(bytes, self.rela.start, promised.min(entries)).unwrap_or_default();
-        let kept = first
-            .iter()
-            .all(|entry| entry.r_type(LE, false) == elf::R_X86_64_RELATIVE);
+        let first = table::<Rela>(bytes, self.rela.start, promised.min(entries)).unwrap_or_default();
+        let kept = first.iter().all(|entry| entry.r_type(LE, false) == elf::R_X86_64_RELATIVE);
         if promised > entries || !kept {
             let why = "promises more relative relocations than there are";
-            return Err(Problem::Dynamic {
-                tag: "DT_RELACOUNT",
-                why,
-            });
+            return Err(Problem::Dynamic { tag: "DT_RELACOUNT", why });
         }
         Ok(())
     }
@@ -174,8 +151,7 @@ impl Relocations {
         mut each: impl FnMut(u64) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
         let count = (self.relr.end - self.relr.start) / 8;
-        let entries: &[U64<LittleEndian>] =
-            table(bytes, self.relr.start, count).unwrap_or_default();
+        let entries: &[U64<LittleEndian>] = table(bytes, self.relr.start, count).unwrap_or_default();
         let mut next: Option<u64> = None;
         for entry in entries {
             let mut bits = entry.get(LE);
@@ -184,10 +160,7 @@ impl Relocations {
                 next = bits.checked_add(8);
                 continue;
             }
-            let lost = Problem::Table {
-                table: ".relr.dyn",
-                why: "a bitmap follows no address",
-            };
+            let lost = Problem::Table { table: ".relr.dyn", why: "a bitmap follows no address" };
             let base = next.ok_or(lost)?;
             bits >>= 1;
             while bits != 0 {
@@ -215,10 +188,7 @@ fn find(
         (Some(vaddr), Some(len), Some(kind)) if kind == right => (vaddr, len),
         (Some(_), Some(_), Some(_)) => return fault(kind_name, "has a wrong value"),
         _ => {
-            return fault(
-                start.1,
-                "comes without its size or kind, or those without it",
-            );
+            return fault(start.1, "comes without its size or kind, or those without it");
         }
     };
     if vaddr % 8 != 0 {
@@ -226,10 +196,7 @@ fn find(
     }
     match layout.table(vaddr, len) {
         Some(offset) => Ok(offset..offset + len),
-        None => fault(
-            start.1,
-            "is not inside the file's part of a read-only segment",
-        ),
+        None => fault(start.1, "is not inside the file's part of a read-only segment"),
     }
 }
 
@@ -239,22 +206,17 @@ fn check(entry: &Rela, layout: &Layout, symbols: &Symbols, bytes: &[u8]) -> Resu
     let index = u64::from(entry.r_sym(LE, false));
     let action = action(entry)?;
     // Looked up in the version table even where the type needs no symbol.
-    let symbol = symbols
-        .get(bytes, index)
-        .ok_or(fault("its symbol is not in the symbol table"))?;
+    let symbol = symbols.get(bytes, index).ok_or(fault("its symbol is not in the symbol table"))?;
     let len = match action {
         Action::Nothing => return Ok(()),
         Action::Write(len) => len,
         Action::ThreadLocal(len, own) => {
             let defined = symbol.st_shndx.get(LE) != elf::SHN_UNDEF;
-            let local =
-                symbol.st_bind() == elf::STB_LOCAL || symbol.st_visibility() != elf::STV_DEFAULT;
-            let right = index == 0 && symbol.st_bind() == elf::STB_LOCAL
-                || defined && symbol.st_type() == elf::STT_TLS;
+            let local = symbol.st_bind() == elf::STB_LOCAL || symbol.st_visibility() != elf::STV_DEFAULT;
+            // A local symbol, whatever it is, stands for the image's own block.
+            let right = symbol.st_bind() == elf::STB_LOCAL || defined && symbol.st_type() == elf::STT_TLS;
             if !layout.tls || !right {
-                return Err(fault(
-                    "it needs a thread-local variable that the image does not define",
-                ));
+                return Err(fault("it needs a thread-local variable that the image does not define"));
             }
             // Resolved to a library's symbol of that name instead, the dynamic linker would divide by the zero
             // alignment of a library without thread-local variables.
@@ -272,16 +234,10 @@ fn check(entry: &Rela, layout: &Layout, symbols: &Symbols, bytes: &[u8]) -> Resu
 /// Whether the dynamic linker may write there.
 fn target(at: u64, len: u64, layout: &Layout) -> Result<(), Problem> {
     match layout.load(at, len) {
-        None => Err(Problem::Relocation {
-            offset: at,
-            why: "it writes outside of the image",
-        }),
+        None => Err(Problem::Relocation { offset: at, why: "it writes outside of the image" }),
         Some(load) if !load.write => Err(Problem::TextRelocations { at: Some(at) }),
         Some(_) if at < layout.dynamic.end && layout.dynamic.start < at + len => {
-            Err(Problem::Relocation {
-                offset: at,
-                why: "it writes to the dynamic section",
-            })
+            Err(Problem::Relocation { offset: at, why: "it writes to the dynamic section" })
         }
         Some(_) => Ok(()),
     }

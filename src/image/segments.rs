@@ -74,9 +74,7 @@ impl Layout {
     /// The segment that has all of the `len` bytes at `vaddr` in its memory.
     pub fn load(&self, vaddr: u64, len: u64) -> Option<&Segment> {
         let end = vaddr.checked_add(len)?;
-        self.loads
-            .iter()
-            .find(|load| load.memory.start <= vaddr && end <= load.memory.end)
+        self.loads.iter().find(|load| load.memory.start <= vaddr && end <= load.memory.end)
     }
 
     /// Where the `len` bytes at `vaddr` are in the file, if the file has all of them.
@@ -139,27 +137,16 @@ impl Found {
         };
         match slot.replace(index) {
             None => Ok(()),
-            Some(_) => Err(Problem::Segment {
-                index,
-                kind,
-                why: "there is more than one",
-            }),
+            Some(_) => Err(Problem::Segment { index, kind, why: "there is more than one" }),
         }
     }
 
     fn load(&mut self, bytes: &[u8], index: usize, header: &ProgramHeader) -> Result<(), Problem> {
-        let fault = |why| {
-            Err(Problem::Segment {
-                index,
-                kind: "PT_LOAD",
-                why,
-            })
-        };
+        let fault = |why| Err(Problem::Segment { index, kind: "PT_LOAD", why });
         let (offset, vaddr) = (header.p_offset.get(LE), header.p_vaddr.get(LE));
         let (filesz, memsz) = (header.p_filesz.get(LE), header.p_memsz.get(LE));
         let (align, flags) = (header.p_align.get(LE), header.p_flags.get(LE).0);
-        let [execute, write, read] =
-            [elf::PF_X, elf::PF_W, elf::PF_R].map(|flag| flags & flag.0 != 0);
+        let [execute, write, read] = [elf::PF_X, elf::PF_W, elf::PF_R].map(|flag| flags & flag.0 != 0);
         if write && execute {
             return Err(Problem::WritableAndExecutable { index });
         }
@@ -200,17 +187,8 @@ impl Found {
         }
         let file_end = self.loads.last().map_or(0, |last| last.file.end);
         // An empty range keeps the file's ranges ascending, whatever its offset says.
-        let file = if filesz > 0 {
-            offset..offset + filesz
-        } else {
-            file_end..file_end
-        };
-        self.loads.push(Segment {
-            memory: vaddr..end,
-            file,
-            write,
-            execute,
-        });
+        let file = if filesz > 0 { offset..offset + filesz } else { file_end..file_end };
+        self.loads.push(Segment { memory: vaddr..end, file, write, execute });
         Ok(())
     }
 
@@ -218,13 +196,9 @@ impl Found {
         let Some(dynamic) = self.dynamic else {
             return Err(Problem::NoDynamicSection);
         };
-        let stack = self
-            .stack
-            .map(|index| headers[index].p_flags.get(LE).0 & elf::PF_X.0 != 0);
+        let stack = self.stack.map(|index| headers[index].p_flags.get(LE).0 & elf::PF_X.0 != 0);
         if stack != Some(false) {
-            return Err(Problem::ExecutableStack {
-                missing: stack.is_none(),
-            });
+            return Err(Problem::ExecutableStack { missing: stack.is_none() });
         }
         let mut layout = Layout {
             loads: self.loads,
@@ -233,23 +207,14 @@ impl Found {
             relro: 0..0,
             tls: false,
             headers: table.clone(),
-            hidden: self
-                .hidden
-                .iter()
-                .map(|&index| table.start + index as u64 * 56)
-                .collect(),
+            hidden: self.hidden.iter().map(|&index| table.start + index as u64 * 56).collect(),
         };
         let mapped = layout.loads.first().is_some_and(|first| {
-            !first.write
-                && first.file.start == 0
-                && table.start >= 64
-                && table.end <= first.file.end
+            !first.write && first.file.start == 0 && table.start >= 64 && table.end <= first.file.end
         });
         if !mapped {
             // The dynamic linker keeps reading them there; elsewhere a relocation could change them.
-            return Err(Problem::Header(
-                "the first segment is writable or does not hold both headers",
-            ));
+            return Err(Problem::Header("the first segment is writable or does not hold both headers"));
         }
         layout.dynamic_offset = dynamic_section(&layout, dynamic, &headers[dynamic])?;
         if let Some(index) = self.relro {
@@ -260,10 +225,7 @@ impl Found {
         }
         if let Some(index) = self.unwind {
             let at = &headers[index];
-            if layout
-                .load(at.p_vaddr.get(LE), at.p_memsz.get(LE))
-                .is_none()
-            {
+            if layout.load(at.p_vaddr.get(LE), at.p_memsz.get(LE)).is_none() {
                 layout.hidden.push(table.start + index as u64 * 56);
             }
         }
@@ -278,15 +240,9 @@ fn range(header: &ProgramHeader) -> Range<u64> {
 }
 
 fn dynamic_section(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<u64, Problem> {
-    let fault = |why| Problem::Segment {
-        index,
-        kind: "PT_DYNAMIC",
-        why,
-    };
+    let fault = |why| Problem::Segment { index, kind: "PT_DYNAMIC", why };
     let len = header.p_memsz.get(LE);
-    if header.p_filesz.get(LE) != len
-        || !len.is_multiple_of(16)
-        || !header.p_vaddr.get(LE).is_multiple_of(8)
+    if header.p_filesz.get(LE) != len || !len.is_multiple_of(16) || !header.p_vaddr.get(LE).is_multiple_of(8)
     {
         return Err(fault("it is not a table of 16-byte entries in the file"));
     }
@@ -301,18 +257,12 @@ fn dynamic_section(layout: &Layout, index: usize, header: &ProgramHeader) -> Res
         // The dynamic linker adds the load address to entries in place.
         return Err(fault("it is not inside a writable segment"));
     }
-    layout
-        .offset(vaddr, len)
-        .ok_or(fault("it is not inside the file's part of a segment"))
+    layout.offset(vaddr, len).ok_or(fault("it is not inside the file's part of a segment"))
 }
 
 fn relro(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<Range<u64>, Problem> {
     let why = "it is not inside a writable segment";
-    let fault = Problem::Segment {
-        index,
-        kind: "PT_GNU_RELRO",
-        why,
-    };
+    let fault = Problem::Segment { index, kind: "PT_GNU_RELRO", why };
     let (start, len) = (header.p_vaddr.get(LE), header.p_memsz.get(LE));
     // Wrapped around, it would be a page before the image.
     let Some(end) = start.checked_add(len) else {
@@ -320,9 +270,7 @@ fn relro(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<Range<
     };
     let pages = page_down(start)..page_down(end);
     let inside = layout.loads.iter().any(|load| {
-        load.write
-            && page_down(load.memory.start) <= pages.start
-            && pages.end <= page_up(load.memory.end)
+        load.write && page_down(load.memory.start) <= pages.start && pages.end <= page_up(load.memory.end)
     });
     if !inside && !pages.is_empty() {
         return Err(fault);
@@ -331,11 +279,7 @@ fn relro(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<Range<
 }
 
 fn thread_local(layout: &Layout, index: usize, header: &ProgramHeader) -> Result<bool, Problem> {
-    let fault = |why| Problem::Segment {
-        index,
-        kind: "PT_TLS",
-        why,
-    };
+    let fault = |why| Problem::Segment { index, kind: "PT_TLS", why };
     let (filesz, memsz) = (header.p_filesz.get(LE), header.p_memsz.get(LE));
     let align = header.p_align.get(LE);
     if filesz > memsz {

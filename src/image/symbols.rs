@@ -26,16 +26,9 @@ pub(super) struct Symbols {
 
 impl Symbols {
     /// The dynamic symbol table, with every symbol in it checked.
-    pub fn dynamic(
-        bytes: &[u8],
-        layout: &Layout,
-        dynamic: &Dynamic,
-        count: u64,
-    ) -> Result<Self, Problem> {
+    pub fn dynamic(bytes: &[u8], layout: &Layout, dynamic: &Dynamic, count: u64) -> Result<Self, Problem> {
         let fault = |tag, why| Problem::Dynamic { tag, why };
-        let vaddr = dynamic
-            .get(elf::DT_SYMTAB)
-            .ok_or(fault("DT_SYMTAB", "is missing"))?;
+        let vaddr = dynamic.get(elf::DT_SYMTAB).ok_or(fault("DT_SYMTAB", "is missing"))?;
         if dynamic.get(elf::DT_SYMENT) != Some(ENTRY) {
             return Err(fault("DT_SYMENT", "is missing or not 24"));
         }
@@ -47,22 +40,14 @@ impl Symbols {
             "is not inside the file's part of a read-only segment, with as many symbols as the hash table has",
         ))?;
         let (strings, len) = dynamic.strings;
-        let symbols = Self {
-            file: offset..offset + count * ENTRY,
-            strings: strings..strings + len,
-        };
+        let symbols = Self { file: offset..offset + count * ENTRY, strings: strings..strings + len };
         for symbol in symbols.entries(bytes) {
             let Some(name) = symbols.name(bytes, symbol) else {
                 let why = "a symbol's name is no string of the string table, or longer than 4 KiB";
-                return Err(Problem::Table {
-                    table: ".dynsym",
-                    why,
-                });
+                return Err(Problem::Table { table: ".dynsym", why });
             };
             if symbol.st_type() == elf::STT_GNU_IFUNC {
-                return Err(Problem::IndirectFunction {
-                    symbol: Some(printable(name)),
-                });
+                return Err(Problem::IndirectFunction { symbol: Some(printable(name)) });
             }
         }
         Ok(symbols)
@@ -73,16 +58,10 @@ impl Symbols {
         let count = u64::from(header.e_shnum.get(LE));
         let sections: &[elf::SectionHeader64<LittleEndian>] =
             table(bytes, header.e_shoff.get(LE), count).unwrap_or_default();
-        let Some(section) = sections
-            .iter()
-            .find(|s| s.sh_type.get(LE) == elf::SHT_SYMTAB)
-        else {
+        let Some(section) = sections.iter().find(|s| s.sh_type.get(LE) == elf::SHT_SYMTAB) else {
             return Ok(None);
         };
-        let fault = |why| Problem::Table {
-            table: ".symtab",
-            why,
-        };
+        let fault = |why| Problem::Table { table: ".symtab", why };
         let (offset, len) = (section.sh_offset.get(LE), section.sh_size.get(LE));
         inside(bytes, "the symbol table", offset, len)?;
         if section.sh_entsize.get(LE) != ENTRY || len % ENTRY != 0 {
@@ -94,10 +73,7 @@ impl Symbols {
             .ok_or(fault("it has no string table"))?;
         let (names, names_len) = (strings.sh_offset.get(LE), strings.sh_size.get(LE));
         inside(bytes, "the string table", names, names_len)?;
-        Ok(Some(Self {
-            file: offset..offset + len,
-            strings: names..names + names_len,
-        }))
+        Ok(Some(Self { file: offset..offset + len, strings: names..names + names_len }))
     }
 
     /// Every symbol in order.
@@ -114,11 +90,7 @@ impl Symbols {
 
     /// Its name, unless that is damaged or too long.
     pub fn name<'a>(&self, bytes: &'a [u8], symbol: &Symbol) -> Option<&'a [u8]> {
-        let strings = slice(
-            bytes,
-            self.strings.start,
-            self.strings.end - self.strings.start,
-        )?;
+        let strings = slice(bytes, self.strings.start, self.strings.end - self.strings.start)?;
         string(strings, u64::from(symbol.st_name.get(LE)))
     }
 
@@ -127,26 +99,18 @@ impl Symbols {
         let len = self.strings.end - self.strings.start;
         let strings = slice(bytes, self.strings.start, len).unwrap_or_default();
         let mut wanted = name.as_bytes().to_vec();
-        // A name with a NUL in it is nobody's; nor is one that no string may be as long as.
-        let possible = !wanted.contains(&0) && wanted.len() <= NAME_MAX;
+        // Nobody's name is empty, has a NUL in it, or is longer than names may be.
+        let possible = !wanted.is_empty() && !wanted.contains(&0) && wanted.len() <= NAME_MAX;
         wanted.push(0);
         self.entries(bytes).iter().filter(move |symbol| {
             let at = symbol.st_name.get(LE) as usize;
-            possible
-                && strings
-                    .get(at..)
-                    .is_some_and(|tail| tail.starts_with(&wanted))
+            possible && strings.get(at..).is_some_and(|tail| tail.starts_with(&wanted))
         })
     }
 
     /// The function that `vaddr` lies in and how far in: the one beginning last before it. A function whose size is
     /// known reaches as far as that, one of unknown size (hand-written assembly) to the segment's end.
-    pub fn function_at<'a>(
-        &self,
-        bytes: &'a [u8],
-        layout: &Layout,
-        vaddr: u64,
-    ) -> Option<(&'a [u8], u64)> {
+    pub fn function_at<'a>(&self, bytes: &'a [u8], layout: &Layout, vaddr: u64) -> Option<(&'a [u8], u64)> {
         let segment = layout.load(vaddr, 1).filter(|load| load.execute)?;
         let best = self
             .entries(bytes)
@@ -157,18 +121,11 @@ impl Symbols {
                     && (segment.memory.start..=vaddr).contains(&start)
                     && (size == 0 || vaddr - start < size)
             })
-            .filter(|symbol| {
-                self.name(bytes, symbol)
-                    .is_some_and(|name| !name.is_empty())
-            })
+            .filter(|symbol| self.name(bytes, symbol).is_some_and(|name| !name.is_empty()))
             // Among aliases the one with type and size, then the one that the file has first.
             .min_by_key(|symbol| {
                 let typed = symbol.st_type() == elf::STT_FUNC;
-                (
-                    vaddr - symbol.st_value.get(LE),
-                    !typed,
-                    symbol.st_size.get(LE) == 0,
-                )
+                (vaddr - symbol.st_value.get(LE), !typed, symbol.st_size.get(LE) == 0)
             })?;
         Some((self.name(bytes, best)?, vaddr - best.st_value.get(LE)))
     }
@@ -178,7 +135,5 @@ impl Symbols {
 pub(super) fn is_code(symbol: &Symbol) -> bool {
     let section = symbol.st_shndx.get(LE);
     let kind = symbol.st_type();
-    (kind == elf::STT_FUNC || kind == elf::STT_NOTYPE)
-        && section != elf::SHN_UNDEF
-        && section != elf::SHN_ABS
+    (kind == elf::STT_FUNC || kind == elf::STT_NOTYPE) && section != elf::SHN_UNDEF && section != elf::SHN_ABS
 }

@@ -46,10 +46,7 @@ impl Variable {
     pub fn patch(&self, value: &[u8]) -> Option<Patch> {
         match self.placement {
             Placement::InFile(FileOffset(offset)) if value.len() as u64 == self.size => {
-                Some(Patch {
-                    offset,
-                    bytes: value.to_vec(),
-                })
+                Some(Patch { offset, bytes: value.to_vec() })
             }
             _ => None,
         }
@@ -83,10 +80,7 @@ impl Image {
             }
         }
         // In the full table an import's name has its version behind it, in the dynamic one not.
-        undefined |= self
-            .symbols
-            .named(&self.bytes, name)
-            .any(|s| s.st_shndx.get(LE) == elf::SHN_UNDEF);
+        undefined |= self.symbols.named(&self.bytes, name).any(|s| s.st_shndx.get(LE) == elf::SHN_UNDEF);
         match found {
             Some(symbol) => self.place(symbol),
             None if undefined => Err(SymbolProblem::Undefined),
@@ -104,10 +98,7 @@ impl Image {
             return Err(SymbolProblem::NotData);
         }
         let (vaddr, size) = (symbol.st_value.get(LE), symbol.st_size.get(LE));
-        let load = self
-            .layout
-            .load(vaddr, size)
-            .ok_or(SymbolProblem::Outside)?;
+        let load = self.layout.load(vaddr, size).ok_or(SymbolProblem::Outside)?;
         // The segment's end was checked, so this cannot overflow. A label without a size still has a place.
         let memory = vaddr..vaddr + size.max(1);
         let meets = |other: &Range<u64>| memory.start < other.end && other.start < memory.end;
@@ -115,32 +106,17 @@ impl Image {
             return Err(SymbolProblem::Structure);
         }
         if load.write && !meets(&self.layout.relro) {
-            return Ok(Variable {
-                vaddr,
-                size,
-                placement: Placement::Runtime,
-            });
+            return Ok(Variable { vaddr, size, placement: Placement::Runtime });
         }
-        let offset = self
-            .layout
-            .offset(vaddr, size)
-            .ok_or(SymbolProblem::NotInFile)?;
+        let offset = self.layout.offset(vaddr, size).ok_or(SymbolProblem::NotInFile)?;
         let file = offset..offset + size.max(1);
-        if self
-            .structure
-            .iter()
-            .any(|part| file.start < part.end && part.start < file.end)
-        {
+        if self.structure.iter().any(|part| file.start < part.end && part.start < file.end) {
             return Err(SymbolProblem::Structure);
         }
         if self.relocations.write_to(&self.bytes, &memory) {
             return Err(SymbolProblem::Relocated);
         }
         let placement = Placement::InFile(FileOffset(offset));
-        Ok(Variable {
-            vaddr,
-            size,
-            placement,
-        })
+        Ok(Variable { vaddr, size, placement })
     }
 }

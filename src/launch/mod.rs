@@ -3,13 +3,15 @@
 
 #![forbid(unsafe_code)]
 
+mod handoff;
 mod identity;
 mod prepare;
+mod scheduling;
 mod start;
 
 pub use identity::Identity;
 pub use prepare::{Resources, prepare};
-pub use start::{RunningPd, end_all, start};
+pub use start::{RunningPd, end_all, start, start_again};
 
 use nix::errno::Errno;
 
@@ -32,8 +34,32 @@ pub struct Launch {
     pub landlock_abi: i32,
     /// What the chosen tier does without.
     pub without: Without,
+    /// Who decides when PDs run.
+    pub schedule: Schedule,
+    /// PDs get SCHED_FIFO where the host allows it.
+    pub realtime: bool,
     /// libmicrokit.so
     pub libmicrokit: &'static [u8],
+}
+
+/// Who decides when PDs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Linux; PDs run in parallel.
+    Linux,
+    /// The launcher, as seL4 does: of the PDs that share a CPU the one with the highest priority that can run.
+    Microkit,
+}
+
+impl Schedule {
+    /// `MK_SCHEDULE_…` of libmicrokit/abi.h.
+    pub fn number(self) -> u32 {
+        let number = match self {
+            Self::Linux => crate::sys::abi::MK_SCHEDULE_LINUX,
+            Self::Microkit => crate::sys::abi::MK_SCHEDULE_MICROKIT,
+        };
+        number as u32
+    }
 }
 
 /// The image of one PD, read and vetted.

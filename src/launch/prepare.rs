@@ -42,6 +42,8 @@ pub struct Resources {
     pub regions: BTreeMap<RegionIndex, SharedMemory>,
     /// Per PD: its status page and one page an end.
     pub channels: Vec<SharedMemory>,
+    /// Per PD with children: where the launcher tells it of their faults.
+    pub supervisors: Vec<Option<SharedMemory>>,
     /// Per PD: what wakes it. The read end blocks, the write end never does: a full pipe means that a wake is pending.
     pub doorbells: Vec<Pipe>,
     /// Per PD: what it prints. The write end blocks, the read end never does.
@@ -76,6 +78,7 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
     let mut resources = Resources {
         regions,
         channels: Vec::new(),
+        supervisors: Vec::new(),
         doorbells: Vec::new(),
         consoles: Vec::new(),
         images: Vec::new(),
@@ -86,6 +89,13 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         let channel = shared(&format!("channels:{}", pd.name), pd.channel_pages * PAGE as u64)
             .map_err(for_each_pd("channel memory")(&pd.name))?;
         resources.channels.push(channel);
+        let supervisor = if pd.children.is_empty() {
+            None
+        } else {
+            let memory = shared(&format!("supervisor:{}", pd.name), PAGE as u64);
+            Some(memory.map_err(for_each_pd("supervisor page")(&pd.name))?)
+        };
+        resources.supervisors.push(supervisor);
         let doorbell = pipe().map_err(for_each_pd("doorbell")(&pd.name))?;
         set_nonblocking(&doorbell.write)
             .map_err(io::Error::from)

@@ -2,11 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,11 +14,9 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use super::prepare::{Pipe, Resources};
-use super::{Identity, Launch, LaunchError};
-use crate::pd::{
-    ARGV0_PREFIX, Failure, Handoff, HostEnd, Layout, PeerMemory, REPORT_MAX, Report, Seam, Step,
-};
-use crate::plan::{DescriptorKind, PdPlan};
+use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
+use crate::pd::{ARGV0_PREFIX, Failure, Layout, REPORT_MAX, Report, Seam, Step};
+use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
 use crate::sys::clone::{self, Child, ExecPlan, ExecStep};
 use crate::sys::descriptor::set_nonblocking;
@@ -43,9 +40,11 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A PD on its way.
 struct Starting {
+    index: PdIndex,
     child: Child,
     status: OwnedFd,
-    _go: OwnedFd,
+    /// Held until it is ready: the PD host takes its closing for the launcher's end.
+    go: OwnedFd,
     layout: Option<Layout>,
 }
 
@@ -56,20 +55,38 @@ pub fn start<S: Seam>(
     signals: &SignalFd,
     seam: &S,
 ) -> Result<Vec<RunningPd>, LaunchError> {
-    let identity = Identity::of_launcher();
+    start_some(launch, resources, signals, seam, &launch.plan.pds.iter().collect::<Vec<_>>())
+}
+
+/// Starts one PD again, after its process has ended.
+pub fn start_again<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    signals: &SignalFd,
+    seam: &S,
+    pd: PdIndex,
+) -> Result<Option<RunningPd>, LaunchError> {
+    start_some(launch, resources, signals, seam, &[launch.plan.pd(pd)]).map(|mut started| started.pop())
+}
+
+fn start_some<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    signals: &SignalFd,
+    seam: &S,
+    pds: &[&PdPlan],
+) -> Result<Vec<RunningPd>, LaunchError> {
     let mut starting: Vec<Starting> = Vec::new();
-    let outcome = spawn_all(launch, resources, identity, seam, &mut starting)
+    let outcome = spawn_all(launch, resources, seam, pds, &mut starting)
         .and_then(|()| wait_until_ready(launch, signals, &mut starting));
     if let Err(error) = outcome {
         end_all(starting.iter().map(|pd| &pd.child));
         return Err(error);
     }
-    let running = starting.into_iter().enumerate().map(|(index, pd)| RunningPd {
-        index: PdIndex(index),
-        child: pd.child,
-        layout: pd.layout.unwrap_or(Layout { image_base: 0, stack: 0 }),
-    });
-    Ok(running.collect())
+    let ready = |pd: Starting| {
+        pd.layout.map(|layout| RunningPd { index: pd.index, child: pd.child, layout })
+    };
+    Ok(starting.into_iter().filter_map(ready).collect())
 }
 
 /// Kills processes and reaps them, so that nothing of them is left.
@@ -81,16 +98,17 @@ pub fn end_all<'a>(children: impl Iterator<Item = &'a Child> + Clone) {
 fn spawn_all<S: Seam>(
     launch: &Launch,
     resources: &Resources,
-    identity: Identity,
     seam: &S,
+    pds: &[&PdPlan],
     starting: &mut Vec<Starting>,
 ) -> Result<(), LaunchError> {
+    let identity = Identity::of_launcher();
     let program = File::options()
         .read(true)
         .custom_flags_path()
         .open("/proc/self/exe")
         .map_err(|source| LaunchError::Prepare { what: "opening this program".into(), source })?;
-    for pd in &launch.plan.pds {
+    for pd in pds {
         spawn(launch, resources, identity, seam, &program, pd, starting)
             .map_err(|failure| LaunchError::Pd { pd: pd.name.clone(), failure })?;
     }
@@ -113,7 +131,7 @@ fn spawn<S: Seam>(
     let go = pipe().map_err(at(Step::Clone))?;
     let status = pipe().map_err(at(Step::Clone))?;
     set_nonblocking(&status.read).map_err(at(Step::Clone))?;
-    let handoff = handoff(launch, resources, pd, status.write.as_raw_fd(), go.read.as_raw_fd());
+    let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd(), go.read.as_raw_fd());
     let text = serde_json::to_vec(&handoff).map_err(|_| Failure::new(Step::Clone, Errno::EINVAL))?;
     let handoff_file =
         memfd::constant("handoff", &text).map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
@@ -138,77 +156,27 @@ fn spawn<S: Seam>(
     let child = clone::clone_and_exec(clone::NAMESPACES, &exec).map_err(at(Step::Clone))?;
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
-    starting.push(Starting { child, status: status.read, _go: go.write, layout: None });
+    starting.push(Starting { index: pd.index, child, status: status.read, go: go.write, layout: None });
 
     step(Step::Trace)?;
     trace::seize(pid).map_err(|errno| Failure {
         detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
         ..Failure::new(Step::Trace, errno)
     })?;
+    step(Step::Scheduling)?;
+    // Under seL4's schedule the launcher decides alone; Linux's priorities would only delay what it has decided.
+    if launch.schedule == Schedule::Linux
+        && scheduling::apply(pid, pd, launch.realtime).map_err(at(Step::Scheduling))?
+    {
+        tracing::warn!("PD `{}`: this host does not allow realtime priorities; nice {} instead", pd.name, pd.nice);
+    }
     step(Step::IdMaps)?;
     identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
-    let go = starting.last().map(|pd| pd._go.as_fd());
+    let go = starting.last().map(|pd| pd.go.as_fd());
     if let Some(go) = go {
         nix::unistd::write(go, &[1]).map_err(at(Step::IdMaps))?;
     }
     Ok(())
-}
-
-fn handoff(launch: &Launch, resources: &Resources, pd: &PdPlan, status: RawFd, go: RawFd) -> Handoff {
-    let mut pages_of: BTreeMap<PdIndex, Vec<u64>> = BTreeMap::new();
-    for end in pd.ends.iter().filter(|end| end.peer != pd.index) {
-        pages_of.entry(end.peer).or_insert_with(|| vec![0]).push(end.incoming.page);
-    }
-    for pages in pages_of.values_mut() {
-        pages.sort_unstable();
-    }
-    let peer_slot = |peer: PdIndex| pages_of.keys().position(|other| *other == peer);
-    let image = &launch.images[pd.index.0];
-    let descriptor = |what: DescriptorKind| match what {
-        DescriptorKind::Console => resources.consoles[pd.index.0].write.as_raw_fd(),
-        DescriptorKind::Doorbell => resources.doorbells[pd.index.0].read.as_raw_fd(),
-        DescriptorKind::PeerDoorbell(peer) => resources.doorbells[peer.0].write.as_raw_fd(),
-    };
-    Handoff {
-        name: pd.name.clone(),
-        maps: pd.maps.iter().filter_map(|map| Some((map.clone(), resources.region_fd(map)?))).collect(),
-        guards: pd.guards.clone(),
-        channel_memory: (resources.channels[pd.index.0].read_write.as_raw_fd(), pd.channel_pages),
-        ends: pd
-            .ends
-            .iter()
-            .map(|end| HostEnd {
-                id: end.id,
-                rights: end.rights.bits(),
-                peer_priority: end.peer_priority,
-                out: (end.out.page, end.out.offset),
-                peer: peer_slot(end.peer),
-                incoming: (end.incoming.page, end.incoming.offset),
-                peer_doorbell: end.peer_doorbell_fd,
-            })
-            .collect(),
-        peers: pages_of
-            .iter()
-            .map(|(peer, pages)| PeerMemory {
-                fd: resources.channels[peer.0].read_only.as_raw_fd(),
-                pages: pages.clone(),
-            })
-            .collect(),
-        stack_size: pd.stack_size,
-        heap_size: pd.heap_size,
-        spin_cycles: pd.spin_cycles,
-        libmicrokit: resources.libmicrokit.as_raw_fd(),
-        image: resources.images[pd.index.0].as_raw_fd(),
-        image_name: image.name.clone(),
-        image_plan: image.plan.clone(),
-        descriptors: pd.descriptors.iter().map(|held| (descriptor(held.what), held.fd)).collect(),
-        status,
-        go,
-        landlock_abi: launch.landlock_abi,
-        without: launch.without,
-        loading_filters: launch.filters.loading.clone(),
-        final_filters: launch.filters.running.clone(),
-    }
 }
 
 fn wait_until_ready(
@@ -218,17 +186,24 @@ fn wait_until_ready(
 ) -> Result<(), LaunchError> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
-        while let Some(event) = trace::next_event().map_err(|errno| LaunchError::Prepare {
-            what: "waiting for PDs to become ready".into(),
-            source: errno.into(),
-        })? {
-            handle(launch, starting, event)?;
+        for pd in starting.iter_mut().filter(|pd| pd.layout.is_none()) {
+            let name = &launch.plan.pd(pd.index).name;
+            while let Some(event) = trace::next_event_of(pd.child.pid).map_err(|errno| LaunchError::Prepare {
+                what: "waiting for PDs to become ready".into(),
+                source: errno.into(),
+            })? {
+                handle(pd, event)
+                    .map_err(|failure| LaunchError::Pd { pd: name.clone(), failure })?;
+                if pd.layout.is_some() {
+                    break;
+                }
+            }
         }
-        let Some(waiting) = starting.iter().position(|pd| pd.layout.is_none()) else { return Ok(()) };
+        let Some(waiting) = starting.iter().find(|pd| pd.layout.is_none()) else { return Ok(()) };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(LaunchError::Pd {
-                pd: launch.plan.pds[waiting].name.clone(),
+                pd: launch.plan.pd(waiting.index).name.clone(),
                 failure: Failure {
                     detail: format!("not ready after {} s", START_LIMIT.as_secs()),
                     ..Failure::new(Step::Ready, Errno::ETIMEDOUT)
@@ -254,17 +229,14 @@ fn wait_until_ready(
     }
 }
 
-fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Result<(), LaunchError> {
+fn handle(pd: &mut Starting, event: trace::Event) -> Result<(), Failure> {
     use trace::Event;
-    let (Event::Signal(pid, _) | Event::Stopped(pid) | Event::Exited(pid, _) | Event::Killed(pid, _)) = event;
-    let Some(index) = starting.iter().position(|pd| pd.child.pid == pid) else { return Ok(()) };
-    let fail = |failure| Err(LaunchError::Pd { pd: launch.plan.pds[index].name.clone(), failure });
-    let pd = &mut starting[index];
+    let pid = event.pid();
     match event {
         Event::Signal(..) if is_ready(pid) => match read_report(&pd.status) {
             Some(Report::Layout(layout)) => pd.layout = Some(layout),
-            Some(Report::Failed(failure)) => return fail(failure),
-            None => return fail(Failure::new(Step::Ready, Errno::EPROTO)),
+            Some(Report::Failed(failure)) => return Err(failure),
+            None => return Err(Failure::new(Step::Ready, Errno::EPROTO)),
         },
         Event::Signal(_, signal) => {
             let info = trace::signal_info(pid).ok();
@@ -280,22 +252,22 @@ fn handle(launch: &Launch, starting: &mut [Starting], event: trace::Event) -> Re
                 ),
                 None => format!("{} in the PD host", trace::signal_name(signal)),
             };
-            return fail(Failure { detail, ..Failure::new(Step::Image, Errno::EFAULT) });
+            return Err(Failure { detail, ..Failure::new(Step::Image, Errno::EFAULT) });
         }
-        Event::Stopped(_) => {
+        Event::Interrupted(_) => {
             let _ = trace::resume(pid);
         }
+        Event::GroupStopped(_) => {
+            let _ = trace::listen(pid);
+        }
         Event::Exited(_, status) => {
-            return fail(match read_failure(&pd.status) {
-                Some(failure) => failure,
-                None => Failure {
-                    detail: format!("its process ended with status {status}"),
-                    ..Failure::new(Step::FinalFilter, Errno::ECHILD)
-                },
-            });
+            return Err(read_failure(&pd.status).unwrap_or_else(|| Failure {
+                detail: format!("its process ended with status {status}"),
+                ..Failure::new(Step::FinalFilter, Errno::ECHILD)
+            }));
         }
         Event::Killed(_, signal) => {
-            return fail(read_failure(&pd.status).unwrap_or_else(|| Failure {
+            return Err(read_failure(&pd.status).unwrap_or_else(|| Failure {
                 detail: format!("its process was ended by {}", trace::signal_name(signal)),
                 ..Failure::new(Step::Ready, Errno::ECHILD)
             }));

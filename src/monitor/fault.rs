@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use nix::unistd::Pid;
 
+use super::decode;
 use crate::image::Image;
 use crate::pd::Layout;
 use crate::plan::{MapPlan, PAGE, PdPlan, Plan};
@@ -21,8 +22,10 @@ pub enum Kind {
     Memory {
         /// The address.
         address: u64,
-        /// What it tried, as far as it can be told.
+        /// What it tried.
         access: Access,
+        /// Something is mapped there, but not for this use.
+        present: bool,
     },
     /// A system call outside its policy. seL4: UnknownSyscall.
     Syscall {
@@ -35,6 +38,8 @@ pub enum Kind {
     Exception {
         /// The signal.
         signal: i32,
+        /// The processor's exception number (Intel manual, vol. 3, 6.3.1).
+        vector: u8,
     },
     /// A breakpoint. seL4: DebugException.
     Breakpoint,
@@ -45,15 +50,15 @@ pub enum Kind {
     },
 }
 
-/// How memory was used. The kernel tells a tracer the address, not the kind of access, so what is not clear from the mapping stays open.
+/// How memory was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Executed.
     Execute,
-    /// Written: the mapping there can be read.
+    /// Written, or read and written.
     Write,
-    /// Read or written.
-    Touch,
+    /// Read.
+    Read,
 }
 
 /// A fault, ready to be told.
@@ -89,7 +94,7 @@ pub fn of_stop(
     registers: &Registers,
 ) -> Fault {
     let maps = procfs::maps(pid).unwrap_or_default();
-    let kind = kind(&maps, info, registers);
+    let kind = kind(pid, info, registers);
     let code = Code { maps: &maps, image: image.0, name: image.1, layout };
     Fault {
         pd: pd.index,
@@ -110,9 +115,13 @@ pub fn of_end(pd: PdIndex, signal: Option<i32>) -> Fault {
     Fault { pd, kind: Kind::Ended { signal }, registers: None, place: String::new(), reason: reason.into() }
 }
 
-fn kind(maps: &[Mapping], info: SignalInfo, registers: &Registers) -> Kind {
+fn kind(pid: Pid, info: SignalInfo, registers: &Registers) -> Kind {
     /// si_code of a SIGSEGV that has no address, as a general protection fault (asm-generic/siginfo.h).
     const SI_KERNEL: i32 = 0x80;
+    /// si_code of a SIGFPE for a division by zero.
+    const FPE_INTDIV: i32 = 1;
+    /// si_code of a SIGSEGV where something is mapped.
+    const SEGV_ACCERR: i32 = 2;
     match info.signal {
         libc::SIGSYS => Kind::Syscall {
             number: info.syscall.map_or(-1, |(number, _)| number.into()),
@@ -126,20 +135,25 @@ fn kind(maps: &[Mapping], info: SignalInfo, registers: &Registers) -> Kind {
             ],
         },
         libc::SIGTRAP => Kind::Breakpoint,
+        libc::SIGBUS if info.code == libc::BUS_ADRALN => Kind::Exception { signal: info.signal, vector: 17 },
         libc::SIGSEGV | libc::SIGBUS if info.code != SI_KERNEL => {
             let address = info.address;
-            let readable =
-                maps.iter().any(|map| (map.start..map.end).contains(&address) && map.rights.starts_with('r'));
+            let mut code = [0; decode::LONGEST];
+            let length = procfs::read_some(pid, registers.rip, &mut code);
             let access = if address == registers.rip {
                 Access::Execute
-            } else if readable {
+            } else if decode::writes_memory(&code[..length], registers.rip) {
                 Access::Write
             } else {
-                Access::Touch
+                Access::Read
             };
-            Kind::Memory { address, access }
+            Kind::Memory { address, access, present: info.code == SEGV_ACCERR }
         }
-        signal => Kind::Exception { signal },
+        libc::SIGFPE if info.code == FPE_INTDIV => Kind::Exception { signal: info.signal, vector: 0 },
+        // The SSE exception: x87's would be 16, but compilers have not used it for decades.
+        libc::SIGFPE => Kind::Exception { signal: info.signal, vector: 19 },
+        libc::SIGILL => Kind::Exception { signal: info.signal, vector: 6 },
+        signal => Kind::Exception { signal, vector: 13 },
     }
 }
 
@@ -195,7 +209,9 @@ fn place(code: &Code, pid: Pid, registers: &Registers) -> String {
         // Frames of libraries need no frame pointer, so this takes the first word on the stack that points behind a
         // call in the image. The stack is the PD's: a hostile one can only mislead whoever reads about itself.
         let stack = procfs::read_words(pid, registers.rsp, STACK_WORDS);
-        let caller = stack.into_iter().find(|word| code.in_image(word.wrapping_sub(1)));
+        // The byte before it is still the call's: behind a call that does not return, another function may begin.
+        let calls = stack.into_iter().filter(|word| code.in_image(word.wrapping_sub(1)) && is_behind_call(pid, *word));
+        let caller = calls.map(|word| word - 1).next();
         if let Some(name) = caller.and_then(|caller| code.name(caller)) {
             let _ = write!(text, ", called from {name}");
         }
@@ -203,21 +219,38 @@ fn place(code: &Code, pid: Pid, registers: &Registers) -> String {
     text
 }
 
+/// Whether a call instruction ends at this address (Intel SDM volume 2, CALL): E8 with four bytes, or FF /2 with its operand.
+fn is_behind_call(pid: Pid, address: u64) -> bool {
+    let [before] = procfs::read_words(pid, address.wrapping_sub(8), 1)[..] else { return false };
+    let bytes = before.to_le_bytes();
+    let is_indirect = |length: usize| bytes[8 - length] == 0xff && bytes[9 - length] >> 3 & 7 == 2;
+    bytes[3] == 0xe8 || [2, 3, 6, 7].into_iter().any(is_indirect)
+}
+
 fn reason(plan: &Plan, pd: &PdPlan, layout: Layout, kind: &Kind) -> String {
     match kind {
         Kind::Syscall { .. } => "no PD may make this system call".into(),
         Kind::Breakpoint => "a breakpoint instruction".into(),
-        Kind::Exception { signal } => match *signal {
+        Kind::Exception { signal, .. } => match *signal {
             libc::SIGFPE => "an arithmetic exception, as a division by zero".into(),
             libc::SIGILL => "an illegal instruction, as __builtin_trap or ud2".into(),
             _ => "a general protection fault, as a privileged instruction or a non-canonical address".into(),
         },
         Kind::Ended { .. } => String::new(),
-        Kind::Memory { address, access } => memory_reason(plan, pd, layout, *address, *access),
+        Kind::Memory { address, access, present } => {
+            memory_reason(plan, pd, layout, *address, *access, *present)
+        }
     }
 }
 
-fn memory_reason(plan: &Plan, pd: &PdPlan, layout: Layout, address: u64, access: Access) -> String {
+fn memory_reason(
+    plan: &Plan,
+    pd: &PdPlan,
+    layout: Layout,
+    address: u64,
+    access: Access,
+    present: bool,
+) -> String {
     let within = |map: &&MapPlan| (map.vaddr..map.end()).contains(&address);
     if let Some(map) = pd.maps.iter().find(within) {
         return format!("region `{}` is mapped {} here (+{:#x})", map.name, map.perms, address - map.vaddr);
@@ -245,19 +278,19 @@ fn memory_reason(plan: &Plan, pd: &PdPlan, layout: Layout, address: u64, access:
     }
     match access {
         Access::Execute => "no code is there".into(),
-        Access::Write => "that memory is read-only".into(),
-        Access::Touch => "nothing the PD may use is mapped there".into(),
+        Access::Write if present => "that memory is read-only".into(),
+        Access::Write | Access::Read => "nothing the PD may use is mapped there".into(),
     }
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.kind {
-            Kind::Memory { address, access } => {
+            Kind::Memory { address, access, .. } => {
                 let what = match access {
                     Access::Execute => "execution of",
                     Access::Write => "write to",
-                    Access::Touch => "access to",
+                    Access::Read => "read of",
                 };
                 write!(f, "{what} {address:#x}")?;
             }
@@ -268,7 +301,7 @@ impl std::fmt::Display for Fault {
                     None => write!(f, "denied system call {number}({arguments})")?,
                 }
             }
-            Kind::Exception { signal } => write!(f, "{}", crate::sys::trace::signal_name(*signal))?,
+            Kind::Exception { signal, .. } => write!(f, "{}", crate::sys::trace::signal_name(*signal))?,
             Kind::Breakpoint => write!(f, "breakpoint")?,
             Kind::Ended { signal: Some(signal) } => {
                 write!(f, "ended by {}", crate::sys::trace::signal_name(*signal))?;

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::plan::DOORBELL_FD;
 use crate::sys::procfs::{Asleep, Sleeper};
+use crate::sys::trace;
 
 /// Looks at one PD.
 #[derive(Debug)]
@@ -35,4 +36,15 @@ pub fn nothing_can_run(watches: &[&Watch], mut doorbells_empty: impl FnMut() -> 
     let look = || -> Option<Vec<Asleep>> { watches.iter().map(|watch| watch.asleep_at_doorbell()).collect() };
     let Some(before) = look() else { return false };
     doorbells_empty() && look().is_some_and(|after| after == before)
+}
+
+/// True when a stopped PD slept in `read` on its doorbell when the stop came: the kernel is to make that call again
+/// (ERESTARTSYS, include/linux/errno.h).
+pub fn was_asleep(pid: Pid) -> bool {
+    const ERESTARTSYS: i64 = 512;
+    trace::registers(pid).is_ok_and(|registers| {
+        registers.orig_rax == libc::SYS_read as u64
+            && registers.rax as i64 == -ERESTARTSYS
+            && registers.rdi == DOORBELL_FD as u64
+    })
 }

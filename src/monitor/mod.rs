@@ -1,16 +1,24 @@
-//! Watching a running system: consoles, faults, the end. What it knows of a PD it has from the kernel; what a PD says of itself is
-//! only printed.
+//! Watching a running system: consoles, faults, who may run, the end. What it knows of a PD it has from the kernel; what a PD says of
+//! itself is only printed.
 
 #![forbid(unsafe_code)]
 
+mod ask;
+mod budget;
 mod console;
+mod decode;
+mod domains;
 mod fault;
 mod idle;
+mod message;
+mod pd;
+mod schedule;
 mod wait;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,10 +29,14 @@ pub use console::Mode;
 pub use fault::{Access, Fault, Kind};
 pub use wait::Waiting;
 
-use crate::launch::{Launch, Resources, RunningPd, end_all};
+use ask::{Ask, gone_is_fine};
+use pd::{Pending, Process, Watched};
+
+use crate::launch::{self, Launch, LaunchError, Resources, RunningPd, Schedule, end_all};
+use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::descriptor::bytes_waiting;
-use crate::sys::trace::{self, Event};
+use crate::sys::trace::{self, Event, Registers};
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +45,17 @@ pub struct Until {
     pub idle: bool,
     /// After this long.
     pub limit: Option<Duration>,
+}
+
+/// What becomes of a PD without a parent that faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// It stays stopped, the others go on, as under Microkit's monitor.
+    Continue,
+    /// The system ends.
+    Stop,
+    /// It is started again as a fresh process with clean memory, after pauses that grow.
+    Restart,
 }
 
 /// Why it ended.
@@ -44,6 +67,8 @@ pub enum Ended {
     Idle,
     /// The time limit.
     Limit,
+    /// A fault, with [`Policy::Stop`].
+    Fault,
 }
 
 /// How a run went.
@@ -51,114 +76,129 @@ pub enum Ended {
 pub struct Outcome {
     /// Why it ended.
     pub ended: Ended,
-    /// Every fault, in the order they happened.
+    /// Every fault that nobody handled, in the order they happened.
     pub faults: Vec<Fault>,
-    /// Calls that can never return, when it ended idle.
+    /// Calls nobody had answered at the end, when that was idleness or the time limit.
     pub waiting: Vec<Waiting>,
 }
+
+/// How a fault that no parent handles is told as it happens, with what becomes of the PD.
+pub type OnFault<'a> = &'a dyn Fn(&Fault, Policy);
 
 /// Shortest and longest pause between two looks for idleness; only a run with `--until-idle` looks at all.
 const IDLE_LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+/// Pauses before a PD is started again: the first, and the longest that doubling reaches.
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
+
 /// A number no PD has, for the signal descriptor in epoll.
 const SIGNALS: u64 = u64::MAX;
 
-/// A PD as the monitor sees it.
-struct Watched {
-    pd: RunningPd,
-    console: console::Console,
-    watch: Option<idle::Watch>,
-    state: State,
+/// How to watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How consoles are printed.
+    pub console: Mode,
+    /// When to end.
+    pub until: Until,
+    /// What to do about faults.
+    pub policy: Policy,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Running or asleep.
-    Alive,
-    /// Stopped by a fault that nobody handles.
-    Faulted,
-    /// Its process has ended.
-    Gone,
-}
-
-/// Told of a fault as it happens.
-pub type OnFault<'a> = &'a mut dyn FnMut(&Fault);
-
-struct Monitor<'a> {
+/// The monitor of one run.
+struct Monitor<'a, S> {
     launch: &'a Launch,
     resources: &'a Resources,
+    signals: &'a SignalFd,
+    seam: &'a S,
+    options: Options,
     pds: Vec<Watched>,
     faults: Vec<Fault>,
+    restarts: Vec<(Instant, PdIndex)>,
+    budgets: budget::Budgets,
+    domains: Option<domains::Domains>,
+    scheduler: schedule::Scheduler,
+    ended: Option<Ended>,
 }
 
 /// Opens the barrier and watches until the end; then every process is gone and reaped.
-pub fn run(
+pub fn run<S: Seam>(
     launch: &Launch,
     resources: &Resources,
     running: Vec<RunningPd>,
     signals: &SignalFd,
-    mode: Mode,
-    until: Until,
+    seam: &S,
+    options: Options,
     on_fault: OnFault,
 ) -> io::Result<Outcome> {
-    let pds = running
-        .into_iter()
-        .map(|pd| Watched {
-            console: console::Console::new(&launch.plan.pd(pd.index).name, mode),
-            watch: None,
-            state: State::Alive,
-            pd,
-        })
-        .collect();
-    let mut monitor = Monitor { launch, resources, pds, faults: Vec::new() };
-    let ended = monitor.watch(signals, until, on_fault);
-    end_all(monitor.pds.iter().filter(|pd| pd.state != State::Gone).map(|pd| &pd.pd.child));
+    let console = |pd: &RunningPd| console::Console::new(&launch.plan.pd(pd.index).name, options.console);
+    let mut monitor = Monitor {
+        launch,
+        resources,
+        signals,
+        seam,
+        options,
+        pds: running
+            .into_iter()
+            .map(|pd| {
+                let console = console(&pd);
+                Watched::new(pd, console)
+            })
+            .collect(),
+        faults: Vec::new(),
+        restarts: Vec::new(),
+        budgets: budget::Budgets::new(&launch.plan),
+        domains: domains::Domains::new(&launch.plan),
+        scheduler: schedule::Scheduler::new(&launch.plan),
+        ended: None,
+    };
+    let ended = monitor.watch(on_fault);
+    end_all(monitor.pds.iter().filter(|pd| pd.process != Process::Gone).map(|pd| &pd.pd.child));
     let waiting = match &ended {
-        Ok(Ended::Idle) => monitor.unanswered(),
+        Ok(Ended::Idle | Ended::Limit) => monitor.unanswered(),
         _ => Vec::new(),
     };
     monitor.print_consoles()?;
     for pd in &mut monitor.pds {
         pd.console.flush(&mut io::stdout().lock())?;
     }
+    monitor.tell_untaken(on_fault);
     Ok(Outcome { ended: ended?, faults: monitor.faults, waiting })
 }
 
-impl Monitor<'_> {
-    fn watch(&mut self, signals: &SignalFd, until: Until, on_fault: OnFault) -> io::Result<Ended> {
+impl<S: Seam> Monitor<'_, S> {
+    fn watch(&mut self, on_fault: OnFault) -> io::Result<Ended> {
+        let until = self.options.until;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
-        for pd in &self.pds {
-            let index = pd.pd.index.0;
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-            epoll.add(self.resources.consoles[index].read.as_fd(), event)?;
+        epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        for (index, console) in self.resources.consoles.iter().enumerate() {
+            epoll.add(console.read.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
-        for pd in &mut self.pds {
-            if until.idle {
-                pd.watch = Some(idle::Watch::open(pd.pd.child.pid)?);
-            }
+        for index in self.indices() {
+            self.open_watch(index)?;
         }
         let deadline = until.limit.map(|limit| Instant::now() + limit);
-        for pd in &self.pds {
-            match trace::resume(pd.pd.child.pid) {
-                // Killed from outside while it waited; its end is told as one.
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+        self.hold_for_domain();
+        self.reschedule(on_fault)?;
+        for index in self.indices() {
+            self.settle(index, on_fault)?;
         }
         let mut look = IDLE_LOOK.0;
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if let Some(ended) = self.ended {
+                return Ok(ended);
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
                 return Ok(Ended::Limit);
             }
-            let pause = match (until.idle, left) {
-                (true, Some(left)) => Some(look.min(left)),
-                (true, None) => Some(look),
-                (false, left) => left,
-            };
+            let pause = [
+                deadline.map(|deadline| deadline - now),
+                until.idle.then_some(look),
+                self.timers(now),
+            ];
             let mut events = [EpollEvent::empty(); 64];
-            let count = match epoll.wait(&mut events, timeout(pause)) {
+            let count = match epoll.wait(&mut events, timeout(pause.into_iter().flatten().min())) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -166,11 +206,12 @@ impl Monitor<'_> {
             let mut asked = false;
             for event in &events[..count] {
                 match event.data() {
-                    SIGNALS => asked |= self.signalled(signals)?,
+                    SIGNALS => asked |= self.asked_to_end()?,
                     index => self.print_console(index as usize)?,
                 }
             }
             self.take_events(on_fault)?;
+            self.run_timers(on_fault)?;
             if asked {
                 return Ok(Ended::Asked);
             }
@@ -185,10 +226,40 @@ impl Monitor<'_> {
         }
     }
 
+    fn indices(&self) -> impl Iterator<Item = PdIndex> + use<S> {
+        (0..self.pds.len()).map(PdIndex)
+    }
+
+    fn open_watch(&mut self, index: PdIndex) -> io::Result<()> {
+        if self.options.until.idle {
+            self.pds[index.0].watch = Some(idle::Watch::open(self.pid(index))?);
+        }
+        Ok(())
+    }
+
+    /// Time until something is to be done without an event.
+    fn timers(&self, now: Instant) -> Option<Duration> {
+        let restart = self.restarts.iter().map(|(when, _)| *when).min();
+        let next = [restart, self.budgets.next(), self.next_domain(), self.scheduler.next()];
+        next.into_iter().flatten().min().map(|when| when.saturating_duration_since(now))
+    }
+
+    fn run_timers(&mut self, on_fault: OnFault) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some(due) = self.restarts.iter().position(|(when, _)| *when <= now) {
+            let (_, index) = self.restarts.swap_remove(due);
+            self.start_again(index)?;
+            self.settle(index, on_fault)?;
+        }
+        self.enforce_budgets(now, on_fault)?;
+        self.switch_domain(now, on_fault)?;
+        self.rotate(now, on_fault)
+    }
+
     /// True when somebody asked for the end.
-    fn signalled(&self, signals: &SignalFd) -> io::Result<bool> {
+    fn asked_to_end(&self) -> io::Result<bool> {
         let mut asked = false;
-        while let Some(signal) = signals.read_signal()? {
+        while let Some(signal) = self.signals.read_signal()? {
             asked |= signal.ssi_signo != libc::SIGCHLD as u32;
         }
         Ok(asked)
@@ -196,69 +267,193 @@ impl Monitor<'_> {
 
     fn take_events(&mut self, on_fault: OnFault) -> io::Result<()> {
         while let Some(event) = trace::next_event()? {
-            let (Event::Signal(pid, _) | Event::Stopped(pid) | Event::Exited(pid, _) | Event::Killed(pid, _)) =
-                event;
-            let Some(place) = self.pds.iter().position(|pd| pd.pd.child.pid == pid) else { continue };
-            let index = self.pds[place].pd.index;
-            let fault = match event {
-                Event::Signal(..) => self.fault_of_stop(index),
-                Event::Stopped(_) => {
-                    // A stop from outside (SIGSTOP): it is not the PD's, and SIGCONT ends it.
-                    let _ = trace::listen(pid);
-                    None
-                }
-                Event::Exited(..) => Some(fault::of_end(index, None)),
-                Event::Killed(_, signal) => Some(fault::of_end(index, Some(signal))),
-            };
-            let Some(fault) = fault else { continue };
-            self.pds[place].state = match fault.kind {
-                Kind::Ended { .. } => State::Gone,
-                _ => State::Faulted,
-            };
-            // What the PD said before the fault comes first.
-            self.print_console(index.0)?;
-            self.pds[place].console.flush(&mut io::stdout().lock())?;
-            on_fault(&fault);
-            self.faults.push(fault);
+            self.take(event, on_fault)?;
         }
         Ok(())
     }
 
-    /// `None` for a signal that the PD did not cause: it is swallowed.
-    fn fault_of_stop(&self, index: PdIndex) -> Option<Fault> {
-        let pd = &self.pds[index.0].pd;
-        let pid = pd.child.pid;
+    fn take(&mut self, event: Event, on_fault: OnFault) -> io::Result<()> {
+        let pid = event.pid();
+        let Some(index) = self.indices().find(|index| self.pid(*index) == pid) else { return Ok(()) };
+        match event {
+            Event::Signal(..) => self.stopped_for_signal(index, on_fault),
+            Event::Interrupted(_) => {
+                self.pds[index.0].process = Process::Stopped;
+                self.settle(index, on_fault)
+            }
+            // A stop from outside (SIGSTOP): it is not the PD's, and SIGCONT ends it.
+            Event::GroupStopped(pid) => Ok(trace::listen(pid).or_else(gone_is_fine)?),
+            Event::Exited(..) => self.ended(index, None, on_fault),
+            Event::Killed(_, signal) => self.ended(index, Some(signal), on_fault),
+        }
+    }
+
+    fn stopped_for_signal(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
+        self.pds[index.0].process = Process::Stopped;
+        let pid = self.pid(index);
         let (Ok(info), Ok(registers)) = (trace::signal_info(pid), trace::registers(pid)) else {
             // It was killed while it stopped; its end is the next event.
-            return None;
+            return Ok(());
         };
+        if info.signal == libc::SIGSTOP && self.pds[index.0].should_run() {
+            // Whoever may send it to a PD may stop it.
+            trace::pass_stop(pid).or_else(gone_is_fine)?;
+            self.pds[index.0].process = Process::Running;
+            return Ok(());
+        }
         let is_fault = matches!(
             info.signal,
             libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGSYS
         );
         if !is_fault || info.code <= 0 {
-            let _ = trace::resume(pid);
-            return None;
+            // Sent by somebody, not caused by the PD: it is swallowed.
+            return self.settle(index, on_fault);
+        }
+        if let Some((number, _)) = info.syscall
+            && let Some(ask) = Ask::of(number.into(), &registers)
+            && self.answer(index, ask, registers, on_fault)?
+        {
+            return Ok(());
         }
         let image = &self.launch.images[index.0];
         let plan = &self.launch.plan;
-        Some(fault::of_stop(
-            plan,
-            plan.pd(index),
-            (&image.image, &image.name),
-            pd.layout,
-            pid,
-            info,
-            &registers,
-        ))
+        let layout = self.pds[index.0].pd.layout;
+        let fault =
+            fault::of_stop(plan, plan.pd(index), (&image.image, &image.name), layout, pid, info, &registers);
+        self.pds[index.0].holds.fault = true;
+        self.raise(fault, Some(registers), on_fault)
+    }
+
+    fn ended(&mut self, index: PdIndex, signal: Option<i32>, on_fault: OnFault) -> io::Result<()> {
+        self.pds[index.0].process = Process::Gone;
+        // A PD that had faulted already has been told of.
+        if self.pds[index.0].holds.fault {
+            return Ok(());
+        }
+        self.raise(fault::of_end(index, signal), None, on_fault)
+    }
+
+    /// Gives a fault to the parent, or deals with it where there is none.
+    fn raise(&mut self, fault: Fault, registers: Option<Registers>, on_fault: OnFault) -> io::Result<()> {
+        let index = fault.pd;
+        // What the PD said before the fault comes first.
+        self.print_console(index.0)?;
+        self.pds[index.0].console.flush(&mut io::stdout().lock())?;
+        self.leave_cpu(index);
+        match self.launch.plan.pd(index).parent {
+            Some((parent, _)) => {
+                tracing::debug!(pd = %self.launch.plan.pd(index).name, %fault, "fault, for the parent");
+                self.pds[index.0].pending = Some(Pending { fault, registers, taken: false });
+                let parent_pd = &mut self.pds[parent.0];
+                parent_pd.inbox.push_back(index);
+                parent_pd.raised += 1;
+                let raised = parent_pd.raised;
+                if let Some(page) = &self.resources.supervisors[parent.0] {
+                    page.read_write.write_all_at(&raised.to_le_bytes(), 0)?;
+                }
+                self.ring(parent);
+                self.wake(parent);
+            }
+            None => {
+                let policy = self.options.policy;
+                on_fault(&fault, policy);
+                match policy {
+                    Policy::Continue => self.faults.push(fault),
+                    Policy::Stop => {
+                        self.faults.push(fault);
+                        self.ended = Some(Ended::Fault);
+                    }
+                    Policy::Restart => self.plan_restart(index),
+                }
+            }
+        }
+        self.reschedule(on_fault)
+    }
+
+    /// Wakes a PD as a peer would. A full doorbell has a wake in it already.
+    fn ring(&self, pd: PdIndex) {
+        let _ = nix::unistd::write(&self.resources.doorbells[pd.0].write, &[0]);
+    }
+
+    fn plan_restart(&mut self, index: PdIndex) {
+        let pd = &mut self.pds[index.0];
+        let pause = (RESTART_PAUSE.0 * 2u32.saturating_pow(pd.restarts)).min(RESTART_PAUSE.1);
+        pd.restarts += 1;
+        self.restarts.push((Instant::now() + pause, index));
+    }
+
+    /// A fresh process in the place of the old one, with clean memory; regions and channels are as they were.
+    fn start_again(&mut self, index: PdIndex) -> io::Result<()> {
+        let old = &self.pds[index.0];
+        if old.process != Process::Gone {
+            end_all(std::iter::once(&old.pd.child));
+            self.pds[index.0].process = Process::Gone;
+        }
+        let started = launch::start_again(self.launch, self.resources, self.signals, self.seam, index);
+        let pd = match started {
+            Ok(Some(pd)) => pd,
+            Ok(None) => return Err(io::Error::other("a PD that was started again is not there")),
+            Err(LaunchError::Interrupted) => {
+                self.ended = Some(Ended::Asked);
+                return Ok(());
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        let watched = &mut self.pds[index.0];
+        watched.pd = pd;
+        watched.process = Process::Stopped;
+        watched.holds.fault = false;
+        watched.pending = None;
+        watched.consumed_us = 0;
+        self.budgets.begin_again(index);
+        self.wake(index);
+        self.open_watch(index)
+    }
+
+    /// Brings the process in line with its holds: lets it run when none holds, stops it when one does.
+    fn settle(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
+        loop {
+            let pd = &mut self.pds[index.0];
+            let pid = pd.pd.child.pid;
+            match (pd.process, pd.should_run()) {
+                (Process::Stopped, true) => {
+                    trace::resume(pid).or_else(gone_is_fine)?;
+                    pd.process = Process::Running;
+                    return Ok(());
+                }
+                (Process::Running, false) => {
+                    trace::interrupt(pid).or_else(gone_is_fine)?;
+                    match trace::wait_for(pid)? {
+                        Some(Event::Interrupted(_) | Event::GroupStopped(_)) => pd.process = Process::Stopped,
+                        // It faulted or ended at this very moment; the interrupt still comes when it runs again.
+                        Some(event) => self.take(event, on_fault)?,
+                        None => return Ok(()),
+                    }
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     fn is_idle(&self) -> bool {
-        let alive = self.pds.iter().filter(|pd| pd.state == State::Alive);
-        let watches: Option<Vec<&idle::Watch>> = alive.clone().map(|pd| pd.watch.as_ref()).collect();
+        if self.launch.schedule == Schedule::Microkit {
+            return self.restarts.is_empty() && self.nobody_ready();
+        }
+        if !self.restarts.is_empty() {
+            return false;
+        }
+        let can_run =
+            self.pds.iter().filter(|pd| pd.process != Process::Gone && !pd.holds.lasting()).collect::<Vec<_>>();
+        // Stopped for its budget or domain: asleep if the stop came while it slept.
+        let (stopped, running): (Vec<&Watched>, Vec<&Watched>) =
+            can_run.iter().copied().partition(|pd| pd.process == Process::Stopped);
+        if !stopped.iter().all(|pd| idle::was_asleep(pd.pd.child.pid)) {
+            return false;
+        }
+        let watches: Option<Vec<&idle::Watch>> = running.iter().map(|pd| pd.watch.as_ref()).collect();
         let Some(watches) = watches else { return false };
         idle::nothing_can_run(&watches, || {
-            alive.clone().all(|pd| {
+            can_run.iter().all(|pd| {
                 let bell = &self.resources.doorbells[pd.pd.index.0].read;
                 bytes_waiting(bell.as_fd()).is_ok_and(|count| count == 0)
             })
@@ -267,6 +462,16 @@ impl Monitor<'_> {
 
     fn unanswered(&self) -> Vec<Waiting> {
         wait::unanswered(&self.launch.plan, |pd| &self.resources.channels[pd.0].read_write)
+    }
+
+    /// Faults that wait in an inbox at the end: their parents never took them, so nobody handled them.
+    fn tell_untaken(&mut self, on_fault: OnFault) {
+        for pd in &mut self.pds {
+            if let Some(pending) = pd.pending.take_if(|pending| !pending.taken) {
+                on_fault(&pending.fault, Policy::Continue);
+                self.faults.push(pending.fault);
+            }
+        }
     }
 
     fn print_console(&mut self, index: usize) -> io::Result<()> {
@@ -285,8 +490,6 @@ fn timeout(pause: Option<Duration>) -> EpollTimeout {
     match pause {
         None => EpollTimeout::NONE,
         // Rounded up, so that a wait never ends just before what it waits for.
-        Some(pause) => {
-            EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
-        }
+        Some(pause) => EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX),
     }
 }

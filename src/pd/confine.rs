@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use landlock::{
 use nix::errno::Errno;
 
 use super::step::{Failure, Step};
-use crate::sys::procfs::parse_maps;
+use crate::sys::procfs::{Mapping, parse_maps};
 use crate::sys::{descriptor, memory};
 
 /// Denies every file, network and scope right the kernel can deny, but for reading the image.
@@ -54,24 +55,28 @@ fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {
 }
 
 fn failure(step: Step, detail: String) -> Failure {
-    Failure { step, errno: Errno::EOPNOTSUPP as i32, detail }
+    Failure { detail, ..Failure::new(step, Errno::EOPNOTSUPP) }
 }
 
-/// mseals every mapping there is, as the kernel lists them. `[vsyscall]` is listed but is no mapping of the process
-/// (Documentation/arch/x86/x86_64/mm.rst).
-pub(super) fn seal_everything(maps: File) -> Result<(), Errno> {
+/// Every mapping there is, as the kernel lists them; closes the list. `[vsyscall]` is left out: it is listed, but is no mapping of the
+/// process (Documentation/arch/x86/x86_64/mm.rst).
+pub(super) fn mappings(maps: ManuallyDrop<File>) -> Result<Vec<Mapping>, Errno> {
     let mut text = Vec::with_capacity(64 << 10);
     let mut buffer = [0; 4096];
     // The bare call: `read_to_string` would ask for the file's size first, which the loading filter does not know.
     loop {
-        match nix::unistd::read(&maps, &mut buffer)? {
+        match nix::unistd::read(&*maps, &mut buffer)? {
             0 => break,
             count => text.extend_from_slice(&buffer[..count]),
         }
     }
-    descriptor::close_owned(maps.into())?;
-    parse_maps(&String::from_utf8_lossy(&text))
-        .into_iter()
-        .filter(|map| map.name != "[vsyscall]")
-        .try_for_each(|map| memory::seal(map.start, map.end))
+    descriptor::close_owned(ManuallyDrop::into_inner(maps).into())?;
+    let mut all = parse_maps(&String::from_utf8_lossy(&text));
+    all.retain(|map| map.name != "[vsyscall]");
+    Ok(all)
+}
+
+/// mseals them.
+pub(super) fn seal(mappings: &[Mapping]) -> Result<(), Errno> {
+    mappings.iter().try_for_each(|map| memory::seal(map.start, map.end))
 }

@@ -26,6 +26,20 @@ pub struct Handoff {
     pub peers: Vec<PeerMemory>,
     /// Channel ends, ascending by id.
     pub ends: Vec<HostEnd>,
+    /// The page the launcher tells it about its children in, read-only.
+    pub supervisor: Option<RawFd>,
+    /// Bit N: child id N.
+    pub children: u64,
+    /// Bit N of word N / 64: user capability slot N.
+    pub cspace: [u64; 2],
+    /// Bit N: irq id N.
+    pub irqs: u64,
+    /// Bit N: ioport id N.
+    pub ioports: u64,
+    /// Runs on its callers' time.
+    pub passive: bool,
+    /// `MK_SCHEDULE_…`
+    pub schedule: u32,
     /// Bytes.
     pub stack_size: u64,
     /// Bytes.
@@ -63,6 +77,7 @@ impl Handoff {
         let mut all: Vec<RawFd> = single.into();
         all.extend(self.maps.iter().map(|(_, fd)| *fd));
         all.extend(self.peers.iter().map(|peer| peer.fd));
+        all.extend(self.supervisor);
         all.extend(self.descriptors.iter().map(|(here, _)| *here));
         all.sort_unstable();
         all.dedup();
@@ -124,6 +139,10 @@ pub struct Layout {
     pub image_base: u64,
     /// First byte of the stack; the guard is below.
     pub stack: u64,
+    /// libmicrokit's mk_restart.
+    pub restart: u64,
+    /// The handoff page, its argument.
+    pub handoff: u64,
 }
 
 /// Bytes of the longest report: a pipe takes up to PIPE_BUF (4096) at once.

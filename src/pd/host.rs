@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -15,7 +16,7 @@ use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{descriptor, landlock, library, memory, privilege, seccomp};
+use crate::sys::{self, descriptor, landlock, library, memory, privilege, seccomp};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -25,25 +26,27 @@ const FAILED_UNREPORTED: i32 = 70;
 
 /// Becomes the PD host when the launcher started this process as one. Does not return then.
 pub fn entry<S: Seam>() {
-    let mut arguments = std::env::args();
+    // Not `args`, which panics where an argument is no UTF-8: this is the first line of every command.
+    let mut arguments = std::env::args_os().map(|argument| argument.into_string().unwrap_or_default());
     if !arguments.next().is_some_and(|name| name.starts_with(ARGV0_PREFIX)) {
         return;
     }
     let handoff_fd: Option<RawFd> = arguments.next().and_then(|fd| fd.parse().ok());
     let seam = S::from_argument(&arguments.next().unwrap_or_default());
-    let Some(handoff) = handoff_fd.and_then(read_handoff) else {
+    let Some(mut handoff) = handoff_fd.and_then(read_handoff) else {
         eprintln!("mk-sandbox: only the launcher starts a PD host");
         std::process::exit(2);
     };
-    let status = handoff.status;
-    let Err(failure) = run(handoff, &seam);
-    report(status, &Report::Failed(failure));
-    std::process::exit(FAILED_UNREPORTED);
+    let Err(failure) = run(&mut handoff, &seam);
+    report(handoff.status, &Report::Failed(failure));
+    // Not the standard library's exit: what it does at the end is more than the loading filter allows.
+    sys::exit_now(FAILED_UNREPORTED)
 }
 
 fn read_handoff(fd: RawFd) -> Option<Handoff> {
-    // SAFETY: the launcher passes the number of a descriptor that is for this alone.
-    let mut file = File::from(unsafe { descriptor::adopt(fd) });
+    // A reader of its own: whoever starts this by hand may name a number that is closed. The step that leaves only the granted
+    // descriptors closes the launcher's.
+    let mut file = descriptor::reader(fd).ok()?;
     let mut text = Vec::new();
     file.read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
@@ -54,11 +57,13 @@ fn report(fd: RawFd, report: &Report) {
     let Ok(mut text) = serde_json::to_vec(report) else { return };
     text.truncate(super::REPORT_MAX);
     // SAFETY: the number is the status pipe's until the step that closes it; the File does not close it.
-    let mut pipe = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    let mut pipe = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
     let _ = pipe.write_all(&text);
 }
 
-fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
+/// Descriptors that outlive the loading filter's installation are not dropped, also when a step fails: in debug builds the standard
+/// library looks at a descriptor with fcntl before it closes it, which the filter denies.
+fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> {
     let name = handoff.name.clone();
     let step = |step: Step| seam.before(step, &name).map_err(|errno| Failure::new(step, errno));
 
@@ -82,20 +87,20 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
     nix::unistd::sethostname(&name).map_err(at(Step::Hostname))?;
 
     step(Step::Channels)?;
-    let channels = map::channels(&handoff).map_err(at(Step::Channels))?;
+    let channels = map::channels(handoff).map_err(at(Step::Channels))?;
 
     step(Step::Regions)?;
-    map::regions(&handoff)?;
+    map::regions(handoff)?;
 
     step(Step::Stack)?;
     let stack = memory::private_with_guards(handoff.stack_size).map_err(at(Step::Stack))?;
     let page = load::handoff_page().map_err(at(Step::Stack))?;
 
     step(Step::Libraries)?;
-    let libmicrokit = load::libraries(&handoff)?;
+    let libmicrokit = load::libraries(handoff)?;
 
     step(Step::Root)?;
-    let image_path = root::make(&handoff)?;
+    let image_path = root::make(handoff)?;
 
     step(Step::Limits)?;
     privilege::limit_resources().map_err(at(Step::Limits))?;
@@ -114,11 +119,11 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
 
     step(Step::Descriptors)?;
     let held = handoff.descriptors.len();
-    let own_maps = arrange_descriptors(&mut handoff, own_maps).map_err(at(Step::Descriptors))?;
+    let own_maps = arrange_descriptors(handoff, own_maps).map_err(at(Step::Descriptors))?;
 
     step(Step::Landlock)?;
     confine::landlock_image_only(handoff.landlock_abi, &image_path)?;
-    let no_files = confine::landlock_nothing(handoff.landlock_abi)?;
+    let no_files = ManuallyDrop::new(confine::landlock_nothing(handoff.landlock_abi)?);
 
     step(Step::LoadingFilter)?;
     install(&handoff.loading_filters).map_err(at(Step::LoadingFilter))?;
@@ -127,28 +132,30 @@ fn run<S: Seam>(mut handoff: Handoff, seam: &S) -> Result<Infallible, Failure> {
     let image = load::image(&image_path)?;
 
     step(Step::LandlockAll)?;
-    landlock::restrict_self(no_files).map_err(at(Step::LandlockAll))?;
+    landlock::restrict_self(ManuallyDrop::into_inner(no_files)).map_err(at(Step::LandlockAll))?;
 
     step(Step::Variables)?;
-    load::variables(&handoff, &image);
+    load::variables(handoff, &image);
 
     step(Step::Heap)?;
     memory::fix_stdio().map_err(at(Step::Heap))?;
     memory::fix_heap(usize::try_from(handoff.heap_size).unwrap_or(usize::MAX)).map_err(at(Step::Heap))?;
-    load::fill_handoff(page, &handoff, &channels, &image).map_err(at(Step::Heap))?;
+    load::fill_handoff(page, handoff, &channels, &image).map_err(at(Step::Heap))?;
 
     step(Step::Seal)?;
+    let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
     if !handoff.without.mseal {
-        confine::seal_everything(own_maps).map_err(at(Step::Seal))?;
+        confine::seal(&mappings).map_err(at(Step::Seal))?;
     }
 
     step(Step::FinalFilter)?;
     step(Step::Ready)?;
-    let layout = Layout { image_base: image.base, stack };
+    let layout =
+        Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
     report(handoff.status, &Report::Layout(layout));
     let filters = std::mem::take(&mut handoff.final_filters);
     let top = stack + handoff.stack_size;
-    finish(handoff.status, held, &filters, libmicrokit, page, top)
+    finish(handoff.status, held, &filters, libmicrokit.start, page, top)
 }
 
 /// The last acts: nothing here can be reported any more but by how the process ends.
@@ -165,7 +172,7 @@ fn finish(
     // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
     let limited = privilege::limit_to_what_is_there(held as u64 + 1);
     if closed.and(limited).and_then(|()| install(filters)).is_err() {
-        std::process::exit(FAILED_UNREPORTED);
+        sys::exit_now(FAILED_UNREPORTED);
     }
     // SAFETY: mk_start is libmicrokit's entry, the stack was made for this PD and page sizes keep its end aligned.
     unsafe { library::enter(mk_start, handoff, stack_top) }
@@ -188,7 +195,7 @@ fn check_parent(go: OwnedFd) -> Result<(), Errno> {
 }
 
 /// Leaves the granted descriptors, and behind them the status pipe and the list of mappings, which go before the image runs.
-fn arrange_descriptors(handoff: &mut Handoff, own_maps: File) -> Result<File, Errno> {
+fn arrange_descriptors(handoff: &mut Handoff, own_maps: File) -> Result<ManuallyDrop<File>, Errno> {
     use std::os::fd::IntoRawFd;
     let next = handoff.descriptors.iter().map(|(_, to)| *to).max().unwrap_or(0) + 1;
     let (status, maps) = (next, next + 1);
@@ -199,7 +206,7 @@ fn arrange_descriptors(handoff: &mut Handoff, own_maps: File) -> Result<File, Er
     unsafe { descriptor::arrange(&all)? };
     handoff.status = status;
     // SAFETY: `arrange` has just put it there.
-    Ok(File::from(unsafe { descriptor::adopt(maps) }))
+    Ok(ManuallyDrop::new(File::from(unsafe { descriptor::adopt(maps) })))
 }
 
 fn at(step: Step) -> impl Fn(Errno) -> Failure {

@@ -21,24 +21,32 @@ pub(super) struct Image {
     pub base: u64,
 }
 
-/// Loads libmicrokit and what else of the C runtime the image needs while the host's files can still be seen. Returns the
-/// address of mk_start.
-pub(super) fn libraries(handoff: &Handoff) -> Result<u64, Failure> {
+/// Addresses in libmicrokit.
+pub(super) struct Entries {
+    /// mk_start
+    pub start: u64,
+    /// mk_restart
+    pub restart: u64,
+}
+
+/// Loads libmicrokit and what else of the C runtime the image needs while the host's files can still be seen.
+pub(super) fn libraries(handoff: &Handoff) -> Result<Entries, Failure> {
     let libmicrokit = PathBuf::from(format!("/proc/self/fd/{}", handoff.libmicrokit));
     let fail = |detail: String| Failure { detail, ..Failure::new(Step::Libraries, Errno::ENOENT) };
     for name in &handoff.image_plan.libraries {
         // SAFETY: the C runtime's own libraries, of the names the image reader allows, are as trusted as the one this host runs on.
-        unsafe { library::load(Path::new(name)) }.map_err(|error| fail(error.to_string()))?;
+        unsafe { library::load(Path::new(name)) }.map_err(fail)?;
     }
     // SAFETY: libmicrokit comes with this binary and has no initialisers.
-    let loaded = unsafe { library::load(&libmicrokit) }.map_err(|error| fail(error.to_string()))?;
-    loaded.symbol("mk_start").ok_or_else(|| fail("libmicrokit.so has no mk_start".into()))
+    let loaded = unsafe { library::load(&libmicrokit) }.map_err(fail)?;
+    let entry = |name: &str| loaded.symbol(name).ok_or_else(|| fail(format!("libmicrokit.so has no {name}")));
+    Ok(Entries { start: entry("mk_start")?, restart: entry("mk_restart")? })
 }
 
 pub(super) fn image(path: &Path) -> Result<Image, Failure> {
-    let fail = |detail: String| Failure { step: Step::Image, errno: 0, detail };
+    let fail = |detail: String| Failure { errno: 0, detail, ..Failure::new(Step::Image, Errno::UnknownErrno) };
     // SAFETY: the launcher has refused IFUNC and taken the initialisers out, so no instruction of the image runs here.
-    let loaded = unsafe { library::load(path) }.map_err(|error| fail(error.to_string()))?;
+    let loaded = unsafe { library::load(path) }.map_err(fail)?;
     let base =
         loaded.base().ok_or_else(|| fail("the dynamic linker does not say where it put the image".into()))?;
     Ok(Image { base })
@@ -98,19 +106,19 @@ pub(super) fn fill_handoff(
         preinit_array: functions(plan.constructors.preinit_array),
         dt_init: optional(plan.constructors.init),
         init_array: functions(plan.constructors.init_array),
-        irqs: 0,
+        irqs: handoff.irqs,
         notifications: mask(abi::MK_MAY_NOTIFY),
         pps: mask(abi::MK_MAY_CALL),
-        ioports: 0,
-        passive: 0,
+        ioports: handoff.ioports,
+        passive: handoff.passive.into(),
         wait: abi::MK_WAIT_AUTO as u32,
         spin_cycles: handoff.spin_cycles,
-        schedule: abi::MK_SCHEDULE_LINUX as u32,
+        schedule: handoff.schedule,
         end_count: end_count as u32,
         ends,
-        supervisor: 0,
-        children: 0,
-        cspace: [0; 2],
+        supervisor: channels.supervisor,
+        children: handoff.children,
+        cspace: handoff.cspace,
     };
     // SAFETY: `page` was mapped for this, is large enough and page-aligned; read-only is all that is needed from here on.
     unsafe {

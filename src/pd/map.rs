@@ -15,6 +15,8 @@ use crate::sys::memory::{PAGE, guard_at, map_shared, map_shared_at};
 pub(super) struct Channels {
     pub status: u64,
     pub ends: Vec<abi::End>,
+    /// 0 without children.
+    pub supervisor: u64,
 }
 
 pub(super) fn channels(handoff: &Handoff) -> Result<Channels, Errno> {
@@ -50,19 +52,25 @@ pub(super) fn channels(handoff: &Handoff) -> Result<Channels, Errno> {
             })
         })
         .collect::<Result<_, Errno>>()?;
-    Ok(Channels { status: own, ends })
+    let supervisor = match handoff.supervisor {
+        None => 0,
+        Some(fd) => map_shared(PAGE as u64, ProtFlags::PROT_READ, fd, 0)?,
+    };
+    Ok(Channels { status: own, ends, supervisor })
 }
 
 pub(super) fn regions(handoff: &Handoff) -> Result<(), Failure> {
     for (map, fd) in &handoff.maps {
         map_shared_at(map.vaddr, map.size, rights(map.perms), *fd, 0).map_err(|errno| Failure {
             detail: format!("region `{}` at {:#x}..{:#x}: {}", map.name, map.vaddr, map.end(), why(errno)),
+            address: Some(map.vaddr),
             ..Failure::new(Step::Regions, errno)
         })?;
     }
     for guard in &handoff.guards {
         guard_at(guard.vaddr, guard.size).map_err(|errno| Failure {
             detail: format!("guard page at {:#x}: {}", guard.vaddr, why(errno)),
+            address: Some(guard.vaddr),
             ..Failure::new(Step::Regions, errno)
         })?;
     }

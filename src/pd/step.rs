@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A step of starting one PD, in the order they run. The first five are the launcher's and the bare child's, the rest the PD
+/// A step of starting one PD, in the order they run. The first six are the launcher's and the bare child's, the rest the PD
 /// host's. A failure carries the step and errno; no PD of the system runs then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -13,6 +13,8 @@ pub enum Step {
     Clone,
     /// Launcher: become its tracer, so that it cannot outlive the launcher and its faults are heard.
     Trace,
+    /// Launcher: its CPU and priority.
+    Scheduling,
     /// Launcher: setgroups, gid_map and uid_map of its user namespace.
     IdMaps,
     /// Child: user and group 0 of the namespace, no supplementary groups (as root only).
@@ -67,9 +69,10 @@ pub enum Step {
 
 impl Step {
     /// Every step in order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Clone,
         Self::Trace,
+        Self::Scheduling,
         Self::IdMaps,
         Self::Identity,
         Self::Exec,
@@ -102,6 +105,7 @@ impl Step {
         match self {
             Self::Clone => "creating its process and namespaces",
             Self::Trace => "becoming its tracer",
+            Self::Scheduling => "setting its CPU and priority",
             Self::IdMaps => "writing its user and group maps",
             Self::Identity => "changing to its own user",
             Self::Exec => "starting the PD host",
@@ -140,11 +144,13 @@ pub struct Failure {
     pub errno: i32,
     /// More about it, for people.
     pub detail: String,
+    /// The address that could not be mapped, where the system file asked for it.
+    pub address: Option<u64>,
 }
 
 impl Failure {
     /// A failure by errno alone.
     pub fn new(step: Step, errno: nix::errno::Errno) -> Self {
-        Self { step, errno: errno as i32, detail: String::new() }
+        Self { step, errno: errno as i32, detail: String::new(), address: None }
     }
 }

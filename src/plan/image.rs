@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
 use crate::image::{Constructors, EntryPoints, Image, Library, Patch, Placement};
 use crate::sdf::{ProtectionDomain, SetVar, SetVarValue};
 
@@ -40,12 +40,10 @@ pub fn bind_image(pd: &ProtectionDomain, image: &Image) -> Result<(ImagePlan, Ve
         match place(setvar, image) {
             Ok(Place::Write(write)) => writes.push(write),
             Ok(Place::Patch(patch)) => patches.push(patch),
-            Err(message) => errors.push(Diagnostic {
-                severity: Severity::Error,
-                span: setvar.span.clone(),
-                message: format!("PD `{}`: {message}", pd.name),
-                help: Some(format!("{} needs a variable of this name in {}", setvar.attribute, image.name())),
-            }),
+            Err((message, help)) => errors.push(
+                Diagnostic::error(setvar.span.clone(), format!("PD `{}`: {message}", pd.name))
+                    .with_help(help),
+            ),
         }
     }
     if !errors.is_empty() {
@@ -71,27 +69,29 @@ enum Place {
     Patch(Patch),
 }
 
-fn place(setvar: &SetVar, image: &Image) -> Result<Place, String> {
-    let variable = image.variable(&setvar.symbol).map_err(|error| error.to_string())?;
+/// The errors are a message and what would be right.
+fn place(setvar: &SetVar, image: &Image) -> Result<Place, (String, String)> {
+    let variable = image
+        .variable(&setvar.symbol)
+        .map_err(|error| (error.to_string(), error.problem.hint().to_owned()))?;
+    let in_image = || format!("variable `{}` in {}", setvar.symbol, image.name());
     let bytes = match (setvar.value, variable.size) {
         (SetVarValue::Word(word), 8) => word.to_le_bytes().to_vec(),
         (SetVarValue::Id(id), 8) => u64::from(id).to_le_bytes().to_vec(),
         (SetVarValue::Id(id), 4) => u32::from(id).to_le_bytes().to_vec(),
         (value, size) => {
-            let wanted = if matches!(value, SetVarValue::Id(_)) { "4 or 8" } else { "8" };
-            return Err(format!(
-                "variable `{}` in {} has {size} bytes, and {} writes {wanted}",
-                setvar.symbol,
-                image.name(),
-                setvar.attribute
-            ));
+            let (wanted, kind) = match value {
+                SetVarValue::Id(_) => ("4 or 8", "unsigned int or uintptr_t"),
+                SetVarValue::Word(_) => ("8", "uintptr_t or a pointer"),
+            };
+            let message =
+                format!("{} has {size} bytes, and {} writes {wanted}", in_image(), setvar.attribute);
+            return Err((message, format!("declare it as {kind}")));
         }
     };
     if variable.placement == Placement::Runtime {
         return Ok(Place::Write(Write { vaddr: variable.vaddr, bytes }));
     }
-    variable
-        .patch(&bytes)
-        .map(Place::Patch)
-        .ok_or_else(|| format!("variable `{}` in {} cannot be set", setvar.symbol, image.name()))
+    let not_settable = || (format!("{} cannot be set", in_image()), "remove const".to_owned());
+    variable.patch(&bytes).map(Place::Patch).ok_or_else(not_settable)
 }

@@ -25,6 +25,8 @@ pub struct Options {
     pub heap_size: u64,
     /// CPUs this process may run on: with one, waiting PDs never spin.
     pub cpus: usize,
+    /// A PD may write and execute the same region.
+    pub allow_wx: bool,
 }
 
 /// Bytes of a PD's heap unless `--heap-size` says otherwise.
@@ -37,6 +39,24 @@ pub struct Plan {
     pub regions: Vec<RegionPlan>,
     /// PDs in the order of the system.
     pub pds: Vec<PdPlan>,
+    /// Which domain runs when, in a system with domains.
+    pub domains: Option<DomainSchedule>,
+}
+
+/// The domain schedule: from the file's `start_index` to the next end marker, again and again. At least one entry.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DomainSchedule {
+    /// In the order they run.
+    pub entries: Vec<DomainEntry>,
+}
+
+/// One domain's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DomainEntry {
+    /// Index of the domain, as in [`PdPlan::domain`].
+    pub domain: usize,
+    /// How long.
+    pub microseconds: u64,
 }
 
 /// What one PD is given.
@@ -64,10 +84,53 @@ pub struct PdPlan {
     pub channel_pages: u64,
     /// Channel ends, ascending by id.
     pub ends: Vec<EndPlan>,
+    /// Its parent, and its child id there: who hears of its faults.
+    pub parent: Option<(PdIndex, u8)>,
+    /// Child ids with the PDs, ascending: it may stop, resume and restart them, and handles their faults.
+    pub children: Vec<(u8, PdIndex)>,
+    /// User capability slots, ascending.
+    pub cspace: Vec<CapPlan>,
+    /// Bit N: irq id N. Inert: no host source is bound to it.
+    pub irqs: u64,
+    /// Bit N: ioport id N. Inert as well.
+    pub ioports: u64,
+    /// Runs only on its callers' time.
+    pub passive: bool,
+    /// Its nice value under Linux's schedule: 0 for the highest priority of the system, up to 19 for those far below.
+    pub nice: i32,
+    /// Its domain, in a system with domains.
+    pub domain: Option<usize>,
+    /// Microseconds of a CPU in every period.
+    pub budget_us: u64,
+    /// Microseconds.
+    pub period_us: u64,
     /// Descriptors it holds while it runs, ascending; no others are open.
     pub descriptors: Vec<Descriptor>,
     /// Longest spin before it sleeps, in time stamp counter cycles.
     pub spin_cycles: u64,
+}
+
+/// A capability to another PD, in a user slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CapPlan {
+    /// 1 to 127.
+    pub slot: u8,
+    /// To what of it.
+    pub object: CapObject,
+    /// Whose.
+    pub pd: PdIndex,
+}
+
+/// What a capability is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapObject {
+    /// Its thread: suspend, resume, registers.
+    Tcb,
+    /// Its scheduling context: the time it has run.
+    SchedContext,
+    /// Its address space: nothing can be done with it here.
+    VSpace,
 }
 
 /// A descriptor a PD holds.
@@ -98,9 +161,9 @@ pub const DOORBELL_FD: i32 = 3;
 /// Peers' doorbells follow from here, ascending by PD.
 const FIRST_PEER_FD: i32 = 4;
 
-/// About 20 µs at 3 GHz: several round trips between two running CPUs, and less than half of what waking a sleeping
-/// PD on another CPU costs, so a wasted spin never doubles a wait.
-const SPIN_CYCLES: u64 = 60_000;
+/// About 100 µs at 2.5 GHz, twice what waking a sleeping PD on another CPU costs: with less, two PDs that both sleep never find out that
+/// spinning would pay.
+const SPIN_CYCLES: u64 = 250_000;
 
 impl Plan {
     /// Works the system out. Errors are about things that are valid in a system file but cannot be run here.
@@ -115,7 +178,9 @@ impl Plan {
                 help: Some("`mk-sandbox check` accepts it; remove it to run the system".into()),
             })
             .collect();
-        errors.extend(memory::errors(system));
+        if !options.allow_wx {
+            errors.extend(memory::errors(system));
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -138,17 +203,88 @@ impl Plan {
                     channel_pages: channels.pages,
                     descriptors: descriptors(&channels.ends),
                     ends: channels.ends,
+                    parent: pd.parent,
+                    children: children(system, index),
+                    cspace: pd.cspace.iter().map(cap).collect(),
+                    irqs: pd.irqs.iter().map(|irq| 1 << irq.id).sum(),
+                    ioports: pd.ioports.iter().map(|ioport| 1 << ioport.id).sum(),
+                    passive: pd.passive,
+                    nice: nice(system, pd.priority),
+                    domain: pd.domain.map(|domain| domain.0),
+                    budget_us: pd.budget_us,
+                    period_us: pd.period_us,
                     spin_cycles: if options.cpus > 1 { SPIN_CYCLES } else { 0 },
                 }
             })
             .collect();
-        Ok(Self { regions: memory::regions(system), pds })
+        Ok(Self { regions: memory::regions(system), pds, domains: domains(system) })
+    }
+
+    /// True when the launcher may be asked for something by this PD.
+    pub fn may_ask(&self, index: PdIndex) -> bool {
+        let pd = self.pd(index);
+        !pd.children.is_empty() || !pd.cspace.is_empty()
     }
 
     /// The PD with this index.
     pub fn pd(&self, index: PdIndex) -> &PdPlan {
         &self.pds[index.0]
     }
+}
+
+fn children(system: &System, parent: PdIndex) -> Vec<(u8, PdIndex)> {
+    let mut list: Vec<(u8, PdIndex)> = system
+        .indexed_pds()
+        .filter_map(|(index, pd)| pd.parent.filter(|(of, _)| *of == parent).map(|(_, id)| (id, index)))
+        .collect();
+    list.sort();
+    list
+}
+
+/// Priorities 0 to 254 spread over nice 19 to 0, counted from the highest there is: anybody may be nice, nobody may be less.
+fn nice(system: &System, priority: u8) -> i32 {
+    let highest = system.pds.iter().map(|pd| pd.priority).max().unwrap_or(priority);
+    i32::from(highest - priority) * 19 / 254
+}
+
+impl PdPlan {
+    /// Priority 0 to 254 as one of SCHED_FIFO's 1 to 99.
+    pub fn realtime_priority(&self) -> i32 {
+        1 + i32::from(self.priority) * 98 / 254
+    }
+}
+
+/// Microseconds of a kernel tick (seL4's CONFIG_TIMER_TICK_MS, 2 by default).
+const TICK_US: u64 = 2000;
+
+fn domains(system: &System) -> Option<DomainSchedule> {
+    use crate::sdf::domains::{Duration, ScheduleEntry};
+    let domains = system.domains.as_ref()?;
+    let entries: Vec<DomainEntry> = domains
+        .schedule
+        .iter()
+        .skip(domains.start_index)
+        .map_while(|entry| match entry {
+            ScheduleEntry::Run(domain, Duration::Microseconds(microseconds)) => {
+                Some(DomainEntry { domain: domain.0, microseconds: *microseconds })
+            }
+            ScheduleEntry::Run(domain, Duration::Ticks(ticks)) => {
+                Some(DomainEntry { domain: domain.0, microseconds: ticks.saturating_mul(TICK_US) })
+            }
+            ScheduleEntry::End => None,
+        })
+        .collect();
+    (!entries.is_empty()).then_some(DomainSchedule { entries })
+}
+
+fn cap(cap: &crate::sdf::cspace::CapSlot) -> CapPlan {
+    use crate::sdf::cspace::Object;
+    let object = match cap.object {
+        Object::Tcb => CapObject::Tcb,
+        Object::SchedContext => CapObject::SchedContext,
+        Object::VSpace => CapObject::VSpace,
+    };
+    CapPlan { slot: cap.slot, object, pd: cap.pd }
 }
 
 /// The doorbell of every peer that some end leads to stands at the descriptor its ends name.

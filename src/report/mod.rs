@@ -2,19 +2,28 @@
 
 #![forbid(unsafe_code)]
 
+pub mod formats;
 pub mod graph;
+pub mod lint;
+pub mod lock;
 pub mod show;
 pub mod words;
 
 use crate::exit::Exit;
-use crate::monitor::{Ended, Fault, Outcome, Waiting};
+use crate::monitor::{Ended, Fault, Outcome, Policy, Waiting};
 use crate::plan::Plan;
 use crate::sdf::PdIndex;
 
-/// A fault in words, with what became of the PD.
-pub fn fault(plan: &Plan, fault: &Fault) -> String {
-    let left = if fault.is_end() { "it is gone" } else { "it stays stopped" };
-    format!("fault: PD `{}`: {fault}\n  nobody handles it: {left}, the others go on", plan.pd(fault.pd).name)
+/// A fault in words, with what becomes of the PD.
+pub fn fault(plan: &Plan, fault: &Fault, policy: Policy) -> String {
+    let left = match (policy, plan.pd(fault.pd).parent) {
+        (Policy::Restart, _) => "it is started again",
+        (Policy::Stop, _) => "the system ends",
+        (Policy::Continue, Some(_)) => "its parent has not taken it",
+        (Policy::Continue, None) if fault.is_end() => "nobody handles it: it is gone, the others go on",
+        (Policy::Continue, None) => "nobody handles it: it stays stopped, the others go on",
+    };
+    format!("fault: PD `{}`: {fault}\n  {left}", plan.pd(fault.pd).name)
 }
 
 /// Calls that can never return, in words: each as a chain, up to the PD that does not answer.
@@ -53,6 +62,6 @@ pub fn exit(outcome: &Outcome) -> Exit {
     match outcome.ended {
         Ended::Limit => Exit::TimeLimit,
         _ if !outcome.faults.is_empty() || !outcome.waiting.is_empty() => Exit::Findings,
-        Ended::Asked | Ended::Idle => Exit::Success,
+        Ended::Asked | Ended::Idle | Ended::Fault => Exit::Success,
     }
 }

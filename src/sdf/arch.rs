@@ -118,13 +118,7 @@ mod tests {
         for arch in Arch::ALL {
             assert_eq!(arch.to_string().parse(), Ok(arch));
         }
-        assert!(
-            "x86"
-                .parse::<Arch>()
-                .unwrap_err()
-                .to_string()
-                .contains("`x86`")
-        );
+        assert!("x86".parse::<Arch>().unwrap_err().to_string().contains("`x86`"));
     }
 
     #[test]

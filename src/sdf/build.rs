@@ -51,13 +51,7 @@ pub(super) struct PdDraft {
 
 impl PdDraft {
     pub(super) fn new(pd: ProtectionDomain, priority: Option<u8>) -> Self {
-        Self {
-            pd,
-            priority,
-            setvars: Vec::new(),
-            channel_ids: BTreeMap::new(),
-            child_ids: BTreeMap::new(),
-        }
+        Self { pd, priority, setvars: Vec::new(), channel_ids: BTreeMap::new(), child_ids: BTreeMap::new() }
     }
 }
 
@@ -68,22 +62,12 @@ const MAX_LISTED: usize = 8;
 
 const SHAPE: Shape = Shape {
     attributes: &[],
-    children: &[
-        "protection_domain",
-        "memory_region",
-        "channel",
-        "domains",
-        "io_address_space",
-    ],
+    children: &["protection_domain", "memory_region", "channel", "domains", "io_address_space"],
 };
 
 /// The system that `root` describes, and everything found. With an error among the findings, the
 /// system means nothing.
-pub(super) fn build(
-    source: &Source,
-    options: &Options,
-    root: &Element<'_>,
-) -> (System, Vec<Diagnostic>) {
+pub(super) fn build(source: &Source, options: &Options, root: &Element<'_>) -> (System, Vec<Diagnostic>) {
     let mut b = Builder {
         cx: Context::new(source, options),
         regions: Regions::default(),
@@ -122,8 +106,7 @@ impl<'s> Builder<'s> {
         }
         if root.children_called("protection_domain").next().is_none() {
             let message = "there is no `protection_domain`";
-            self.cx
-                .error_help(&root.span, message, "a system has at least one");
+            self.cx.error_help(&root.span, message, "a system has at least one");
         }
         for (pd, element) in cspaces {
             cspace::read(self, element, pd);
@@ -149,8 +132,7 @@ impl<'s> Builder<'s> {
             for RegionIndex(index) in unused {
                 let MemoryRegion { name, span, .. } = &regions[index];
                 let message = format!("the memory region {} is not used", quoted(name));
-                self.cx
-                    .warning(span, message, "map it in a protection domain or remove it");
+                self.cx.warning(span, message, "map it in a protection domain or remove it");
             }
         }
         let (findings, unsupported) = self.cx.finish();
@@ -215,25 +197,13 @@ impl<'s> Builder<'s> {
     /// Takes a channel id for `element`, an `end` or `irq`.
     pub(super) fn claim_channel_id(&mut self, pd: PdIndex, id: u8, element: &Element<'_>) {
         let draft = &mut self.pds[pd.0];
-        claim(
-            &mut self.cx,
-            &mut draft.channel_ids,
-            (id, "channel id"),
-            &draft.pd.name,
-            element,
-        );
+        claim(&mut self.cx, &mut draft.channel_ids, (id, "channel id"), &draft.pd.name, element);
     }
 
     /// Takes a child id for `element`, a `protection_domain` or `vcpu`.
     pub(super) fn claim_child_id(&mut self, pd: PdIndex, id: u8, element: &Element<'_>) {
         let draft = &mut self.pds[pd.0];
-        claim(
-            &mut self.cx,
-            &mut draft.child_ids,
-            (id, "child id"),
-            &draft.pd.name,
-            element,
-        );
+        claim(&mut self.cx, &mut draft.child_ids, (id, "child id"), &draft.pd.name, element);
     }
 }
 

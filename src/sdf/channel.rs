@@ -9,15 +9,9 @@ use super::limits::MAX_ID;
 use super::setvar::{self, Value};
 use super::system::{Channel, End, PdIndex, SetVarValue};
 
-const SHAPE: Shape = Shape {
-    attributes: &[],
-    children: &["end"],
-};
+const SHAPE: Shape = Shape { attributes: &[], children: &["end"] };
 
-const END_SHAPE: Shape = Shape {
-    attributes: &["pd", "id", "pp", "notify", "setvar_id"],
-    children: &[],
-};
+const END_SHAPE: Shape = Shape { attributes: &["pd", "id", "pp", "notify", "setvar_id"], children: &[] };
 
 /// Reads a `channel`, when every PD is known.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
@@ -28,8 +22,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
         b.cx.error_help(&element.span, message, "add or remove an `end`");
     }
     let ends: Vec<Option<End>> = elements.iter().map(|end| read_end(b, end)).collect();
-    let (Ok([one, other]), &[first, second]) = (<[_; 2]>::try_from(ends), elements.as_slice())
-    else {
+    let (Ok([one, other]), &[first, second]) = (<[_; 2]>::try_from(ends), elements.as_slice()) else {
         return;
     };
     let (Some(one), Some(other)) = (one, other) else {
@@ -38,20 +31,13 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     if one.pp && other.pp {
         let message = "both ends have `pp`: two PDs that call each other would wait for ever";
         let span = second.attribute("pp").map_or(&second.span, |pp| &pp.span);
-        b.cx.error_help(
-            span,
-            message,
-            "let only the PD with the lower priority call",
-        );
+        b.cx.error_help(span, message, "let only the PD with the lower priority call");
     } else if one.pp {
         check_priorities(b, first, one.pd, other.pd);
     } else if other.pp {
         check_priorities(b, second, other.pd, one.pd);
     }
-    b.channels.push(Channel {
-        ends: [one, other],
-        span: element.span.clone(),
-    });
+    b.channels.push(Channel { ends: [one, other], span: element.span.clone() });
 }
 
 fn read_end<'s>(b: &mut Builder<'s>, element: &Element<'s>) -> Option<End> {
@@ -64,21 +50,9 @@ fn read_end<'s>(b: &mut Builder<'s>, element: &Element<'s>) -> Option<End> {
     let (pd, id) = (pd?, id?);
     b.claim_channel_id(pd, id, element);
     if let Some(attribute) = element.attribute("setvar_id") {
-        setvar::set(
-            b,
-            pd,
-            attribute,
-            "setvar_id",
-            Value::Known(SetVarValue::Id(id)),
-        );
+        setvar::set(b, pd, attribute, "setvar_id", Value::Known(SetVarValue::Id(id)));
     }
-    Some(End {
-        pd,
-        id,
-        pp,
-        notify,
-        span: element.span.clone(),
-    })
+    Some(End { pd, id, pp, notify, span: element.span.clone() })
 }
 
 /// A call raises nobody's priority: the callee's must be the higher one already.

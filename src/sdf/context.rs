@@ -82,8 +82,7 @@ impl<'s> Context<'s> {
     /// Everything found, in the order of the file, and what `run` cannot do yet.
     pub(super) fn finish(mut self) -> (Vec<Diagnostic>, Vec<Unsupported>) {
         let is_warning = |finding: &Diagnostic| finding.severity == Severity::Warning;
-        self.findings
-            .sort_by_key(|finding| (finding.span.start, is_warning(finding)));
+        self.findings.sort_by_key(|finding| (finding.span.start, is_warning(finding)));
         let end = self.source.text.len();
         if let Some(more) = self.errors.checked_sub(MAX_FINDINGS + 1) {
             let message = format!("and {} more errors", more + 1);
@@ -93,8 +92,7 @@ impl<'s> Context<'s> {
             let message = format!("and {} more warnings", more + 1);
             self.findings.push(Diagnostic::warning(end..end, message));
         }
-        self.unsupported
-            .sort_by_key(|unsupported| unsupported.span.start);
+        self.unsupported.sort_by_key(|unsupported| unsupported.span.start);
         (self.findings, self.unsupported)
     }
 
@@ -124,40 +122,23 @@ impl<'s> Context<'s> {
         word: &str,
         candidates: impl IntoIterator<Item = &'c str> + Clone,
     ) -> Option<&'c str> {
-        if self.is_full() {
-            None
-        } else {
-            suggest::nearest(word, candidates)
-        }
+        if self.is_full() { None } else { suggest::nearest(word, candidates) }
     }
 
     pub(super) fn error(&mut self, span: &Span, message: impl Into<String>) {
         self.found(Diagnostic::error(span.clone(), message));
     }
 
-    pub(super) fn error_help(
-        &mut self,
-        span: &Span,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub(super) fn error_help(&mut self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
         self.found(Diagnostic::error(span.clone(), message).with_help(help));
     }
 
-    pub(super) fn warning(
-        &mut self,
-        span: &Span,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub(super) fn warning(&mut self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
         self.found(Diagnostic::warning(span.clone(), message).with_help(help));
     }
 
     pub(super) fn unsupported(&mut self, what: impl Into<String>, span: &Span) {
-        self.unsupported.push(Unsupported {
-            what: what.into(),
-            span: span.clone(),
-        });
+        self.unsupported.push(Unsupported { what: what.into(), span: span.clone() });
     }
 
     /// ``line 12``: where something else stands.
@@ -207,15 +188,8 @@ impl<'s> Context<'s> {
         attribute: &Attribute<'_>,
         allowed: &[&'static str],
     ) {
-        let message = format!(
-            "{} has no attribute {}",
-            quoted(element.name),
-            quoted(attribute.name)
-        );
-        let free = allowed
-            .iter()
-            .copied()
-            .filter(|name| element.attribute(name).is_none());
+        let message = format!("{} has no attribute {}", quoted(element.name), quoted(attribute.name));
+        let free = allowed.iter().copied().filter(|name| element.attribute(name).is_none());
         let help = match self.nearest(attribute.name, free) {
             Some(meant) => {
                 self.misspelt.insert((element.span.start, meant));
@@ -227,12 +201,7 @@ impl<'s> Context<'s> {
         self.error_help(&attribute.span, message, help);
     }
 
-    fn unknown_element(
-        &mut self,
-        parent: &Element<'_>,
-        child: &Element<'_>,
-        allowed: &[&'static str],
-    ) {
+    fn unknown_element(&mut self, parent: &Element<'_>, child: &Element<'_>, allowed: &[&'static str]) {
         let (name, parent) = (quoted(child.name), quoted(parent.name));
         if let Some((_, places)) = PLACES.iter().find(|(known, _)| *known == child.name) {
             let message = format!("{name} is not allowed in {parent}");
@@ -243,11 +212,7 @@ impl<'s> Context<'s> {
             None if allowed.is_empty() => format!("{parent} holds no elements"),
             None => format!("{parent} holds {}", list(allowed)),
         };
-        self.error_help(
-            &child.span,
-            format!("unknown element {name} in {parent}"),
-            help,
-        );
+        self.error_help(&child.span, format!("unknown element {name} in {parent}"), help);
     }
 
     /// Reports every child called `name` behind the first, which it yields.
@@ -260,9 +225,8 @@ impl<'s> Context<'s> {
         let first = children.next();
         for further in children {
             let message = format!("more than one `{name}` in {}", quoted(element.name));
-            let help = first.map_or(String::new(), |first| {
-                format!("the first is at {}", self.line_of(&first.span))
-            });
+            let help =
+                first.map_or(String::new(), |first| format!("the first is at {}", self.line_of(&first.span)));
             self.error_help(&further.span, message, help);
         }
         first
@@ -303,8 +267,7 @@ impl<'s> Context<'s> {
 
     /// A number as the file writes them.
     pub(super) fn number(&mut self, attribute: &Attribute<'_>) -> Option<u64> {
-        let help =
-            "write it in decimal, or in hexadecimal behind `0x`; `_` may stand between digits";
+        let help = "write it in decimal, or in hexadecimal behind `0x`; `_` may stand between digits";
         self.parsed(attribute, number::parse(&attribute.value), help)
     }
 
@@ -347,10 +310,7 @@ impl<'s> Context<'s> {
             return Some(number);
         }
         let value = quoted(&attribute.value);
-        let message = format!(
-            "`{}` is {value}, but must be {least} to {most}",
-            attribute.name
-        );
+        let message = format!("`{}` is {value}, but must be {least} to {most}", attribute.name);
         self.error(&attribute.span, message);
         None
     }
@@ -367,9 +327,7 @@ impl<'s> Context<'s> {
             return default;
         };
         let number = self.number(attribute);
-        number
-            .and_then(|number| self.within(attribute, number, least, most))
-            .unwrap_or(default)
+        number.and_then(|number| self.within(attribute, number, least, most)).unwrap_or(default)
     }
 
     /// A required `id` in plain decimal, 0 to `most`.
@@ -389,10 +347,7 @@ impl<'s> Context<'s> {
             "true" => true,
             "false" => false,
             other => {
-                let message = format!(
-                    "`{name}` is {}, but must be `true` or `false`",
-                    quoted(other)
-                );
+                let message = format!("`{name}` is {}, but must be `true` or `false`", quoted(other));
                 self.error(&attribute.span, message);
                 default
             }
@@ -468,9 +423,6 @@ mod tests {
     #[test]
     fn long_words_are_shortened() {
         assert_eq!(quoted("ä"), "`ä`");
-        assert_eq!(
-            quoted(&"ä".repeat(1000)),
-            format!("`{}…`", "ä".repeat(MAX_QUOTED))
-        );
+        assert_eq!(quoted(&"ä".repeat(1000)), format!("`{}…`", "ä".repeat(MAX_QUOTED)));
     }
 }

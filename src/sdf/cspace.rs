@@ -34,20 +34,13 @@ pub enum Object {
     VSpace,
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &[],
-    children: &["cap_tcb", "cap_sc", "cap_vspace"],
-};
+const SHAPE: Shape = Shape { attributes: &[], children: &["cap_tcb", "cap_sc", "cap_vspace"] };
 
-const CAP_SHAPE: Shape = Shape {
-    attributes: &["slot", "pd"],
-    children: &[],
-};
+const CAP_SHAPE: Shape = Shape { attributes: &["slot", "pd"], children: &[] };
 
 /// Reads the `cspace` of the PD `pd`, when every PD is known.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) {
     b.cx.shape(element, &SHAPE);
-    b.cx.unsupported("cspace", &element.span);
     let mut slots: BTreeMap<u8, CapSlot> = BTreeMap::new();
     for child in &element.children {
         let object = match child.name {
@@ -61,9 +54,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         };
         if let Some(other) = slots.get(&cap.slot) {
             let help = format!("the other is at {}", b.cx.line_of(&other.span));
-            let span = child
-                .attribute("slot")
-                .map_or(&child.span, |slot| &slot.span);
+            let span = child.attribute("slot").map_or(&child.span, |slot| &slot.span);
             b.cx.error_help(span, format!("slot {} is taken twice", cap.slot), help);
         } else {
             slots.insert(cap.slot, cap);
@@ -78,14 +69,7 @@ fn read_cap<'s>(b: &mut Builder<'s>, element: &Element<'s>, object: Object) -> O
         let slot = b.cx.number(attribute)?;
         b.cx.within(attribute, slot, SLOTS.0, SLOTS.1)
     });
-    let pd =
-        b.cx.required(element, "pd")
-            .and_then(|attribute| b.find_pd(attribute));
+    let pd = b.cx.required(element, "pd").and_then(|attribute| b.find_pd(attribute));
     let slot = u8::try_from(slot?).ok()?;
-    Some(CapSlot {
-        slot,
-        object,
-        pd: pd?,
-        span: element.span.clone(),
-    })
+    Some(CapSlot { slot, object, pd: pd?, span: element.span.clone() })
 }

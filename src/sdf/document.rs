@@ -41,9 +41,7 @@ pub(super) struct Attribute<'s> {
 
 impl<'s> Element<'s> {
     pub(super) fn attribute(&self, name: &str) -> Option<&Attribute<'s>> {
-        self.attributes
-            .iter()
-            .find(|attribute| attribute.name == name)
+        self.attributes.iter().find(|attribute| attribute.name == name)
     }
 
     pub(super) fn children_called(&self, name: &str) -> impl Iterator<Item = &Element<'s>> {
@@ -79,11 +77,7 @@ pub(super) fn parse(source: &Source) -> Result<Element<'_>, Diagnostic> {
         Some((_, true)) => {}
     }
     let tags = prescan::scan(text)?;
-    let options = ParsingOptions {
-        allow_dtd: false,
-        nodes_limit: MAX_NODES,
-        ..ParsingOptions::default()
-    };
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let document = roxmltree::Document::parse_with_options(text, options)
         .map_err(|error| not_well_formed(&error, &tags, text))?;
     Ok(element(text, document.root_element()))
@@ -101,30 +95,18 @@ fn element<'s>(text: &'s str, node: Node<'_, 's>) -> Element<'s> {
         .map(|attribute| {
             let span = attribute.range();
             let name = name_at(text, span.start);
-            Attribute {
-                name,
-                value: attribute.value().to_owned(),
-                span,
-            }
+            Attribute { name, value: attribute.value().to_owned(), span }
         })
         .collect();
     // Behind the last attribute only a blank and the bracket can follow.
-    let behind = attributes
-        .last()
-        .map_or(start, |attribute| attribute.span.end);
-    let end = text[behind..]
-        .find('>')
-        .map_or(text.len(), |distance| behind + distance + 1);
+    let behind = attributes.last().map_or(start, |attribute| attribute.span.end);
+    let end = text[behind..].find('>').map_or(text.len(), |distance| behind + distance + 1);
     let blank = |node: &Node<'_, 's>| node.text().is_none_or(|text| text.trim().is_empty());
     Element {
         name: name_at(text, start + 1),
         span: start..end,
         attributes,
-        children: node
-            .children()
-            .filter(Node::is_element)
-            .map(|child| element(text, child))
-            .collect(),
+        children: node.children().filter(Node::is_element).map(|child| element(text, child)).collect(),
         texts: node
             .children()
             .filter(|child| child.is_text() && !blank(child))
@@ -135,9 +117,7 @@ fn element<'s>(text: &'s str, node: Node<'_, 's>) -> Element<'s> {
 
 fn name_at(text: &str, start: usize) -> &str {
     let rest = &text[start..];
-    let end = rest
-        .find(|c: char| is_blank(c) || matches!(c, '/' | '>' | '='))
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| is_blank(c) || matches!(c, '/' | '>' | '=')).unwrap_or(rest.len());
     &rest[..end]
 }
 
@@ -153,42 +133,33 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
     let offset = offset_of(text, place.row, place.col);
     let here = offset..offset;
     match error {
-        Error::UnexpectedCloseTag(open, close, _) => Diagnostic::error(
-            here,
-            format!(
-                "{} is closed here, but {} is open",
-                quoted(close),
-                quoted(open)
-            ),
-        ),
-        Error::DuplicatedAttribute(name, _) => Diagnostic::error(
-            here,
-            format!("the attribute {} is given twice", quoted(name)),
-        ),
+        Error::UnexpectedCloseTag(open, close, _) => {
+            Diagnostic::error(here, format!("{} is closed here, but {} is open", quoted(close), quoted(open)))
+        }
+        Error::DuplicatedAttribute(name, _) => {
+            Diagnostic::error(here, format!("the attribute {} is given twice", quoted(name)))
+        }
         Error::InvalidAttributeValue(_) | Error::InvalidChar(b'"' | b'\'', b'<', _) => {
             Diagnostic::error(here, "a value holds a `<`".to_owned())
                 .with_help("close the quote before it, or write `&lt;`")
         }
-        Error::InvalidChar2("a whitespace", ..) => {
-            Diagnostic::error(here, "a blank is missing before this")
-                .with_help("attributes are separated by blanks; is a quote missing before?")
-        }
+        Error::InvalidChar2("a whitespace", ..) => Diagnostic::error(here, "a blank is missing before this")
+            .with_help("attributes are separated by blanks; is a quote missing before?"),
         Error::UnknownToken(_) if tags.root_end.is_some_and(|end| offset >= end) => {
             Diagnostic::error(here, "something stands behind the root element")
                 .with_help("a system description has one root element, `system`, and ends with it")
         }
-        Error::UnknownNamespace(prefix, _) => Diagnostic::error(
-            here,
-            format!("the prefix {} stands for nothing", quoted(prefix)),
-        )
-        .with_help("a system description has no namespaces"),
-        Error::UnknownEntityReference(name, _) => Diagnostic::error(
-            here,
-            format!("the entity {} stands for nothing", quoted(name)),
-        )
-        .with_help("XML knows `&lt;`, `&gt;`, `&amp;`, `&quot;` and `&apos;`"),
-        Error::MalformedEntityReference(_) => Diagnostic::error(here, "a lone `&`")
-            .with_help("write `&amp;` where an ampersand is meant"),
+        Error::UnknownNamespace(prefix, _) => {
+            Diagnostic::error(here, format!("the prefix {} stands for nothing", quoted(prefix)))
+                .with_help("a system description has no namespaces")
+        }
+        Error::UnknownEntityReference(name, _) => {
+            Diagnostic::error(here, format!("the entity {} stands for nothing", quoted(name)))
+                .with_help("XML knows `&lt;`, `&gt;`, `&amp;`, `&quot;` and `&apos;`")
+        }
+        Error::MalformedEntityReference(_) => {
+            Diagnostic::error(here, "a lone `&`").with_help("write `&amp;` where an ampersand is meant")
+        }
         Error::NoRootNode => Diagnostic::error(0..0, "the file has no element")
             .with_help("a system description has the root element `system`"),
         Error::NodesLimitReached => Diagnostic::error(
@@ -200,18 +171,12 @@ fn not_well_formed(error: &Error, tags: &Tags, text: &str) -> Diagnostic {
                 open..open + 1 + name_at(text, open + 1).len(),
                 format!("{} is never closed", quoted(name_at(text, open + 1))),
             ),
-            None => Diagnostic::error(
-                text.len()..text.len(),
-                "the file ends in the middle of something",
-            ),
+            None => Diagnostic::error(text.len()..text.len(), "the file ends in the middle of something"),
         },
         other => {
             let words = other.to_string();
             let position = format!(" at {place}");
-            Diagnostic::error(
-                here,
-                format!("not well-formed XML: {}", words.replace(&position, "")),
-            )
+            Diagnostic::error(here, format!("not well-formed XML: {}", words.replace(&position, "")))
         }
     }
 }

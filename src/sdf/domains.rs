@@ -60,30 +60,18 @@ pub enum Duration {
     Ticks(u64),
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &[],
-    children: &["domain", "domain_schedule"],
-};
+const SHAPE: Shape = Shape { attributes: &[], children: &["domain", "domain_schedule"] };
 
-const DOMAIN_SHAPE: Shape = Shape {
-    attributes: &["name", "id"],
-    children: &[],
-};
+const DOMAIN_SHAPE: Shape = Shape { attributes: &["name", "id"], children: &[] };
 
 const SCHEDULE_SHAPE: Shape = Shape {
     attributes: &["start_index", "index_shift"],
     children: &["schedule_entry", "schedule_end_marker"],
 };
 
-const ENTRY_SHAPE: Shape = Shape {
-    attributes: &["domain", "duration"],
-    children: &[],
-};
+const ENTRY_SHAPE: Shape = Shape { attributes: &["domain", "duration"], children: &[] };
 
-const END_MARKER_SHAPE: Shape = Shape {
-    attributes: &[],
-    children: &[],
-};
+const END_MARKER_SHAPE: Shape = Shape { attributes: &[], children: &[] };
 
 /// The names that PDs and schedule entries refer to.
 type Names = BTreeMap<String, DomainIndex>;
@@ -92,7 +80,6 @@ type Names = BTreeMap<String, DomainIndex>;
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     let cx = &mut b.cx;
     cx.shape(element, &SHAPE);
-    cx.unsupported("domains", &element.span);
     let mut domains: Vec<Domain> = Vec::new();
     let mut names = Names::new();
     let mut ids = BTreeMap::new();
@@ -100,25 +87,13 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
         read_domain(cx, child, &mut domains, &mut names, &mut ids);
     }
     if element.children_called("domain").next().is_none() {
-        cx.error_help(
-            &element.span,
-            "`domains` has no `domain`",
-            "add <domain name=\"…\" id=\"0\"/>",
-        );
+        cx.error_help(&element.span, "`domains` has no `domain`", "add <domain name=\"…\" id=\"0\"/>");
     }
     if let Some(further) = element.children_called("domain").nth(MAX_DOMAINS) {
-        cx.error(
-            &further.span,
-            format!("there are more than {MAX_DOMAINS} domains"),
-        );
+        cx.error(&further.span, format!("there are more than {MAX_DOMAINS} domains"));
     }
-    let mut read = Domains {
-        domains,
-        schedule: Vec::new(),
-        start_index: 0,
-        index_shift: 0,
-        span: element.span.clone(),
-    };
+    let mut read =
+        Domains { domains, schedule: Vec::new(), start_index: 0, index_shift: 0, span: element.span.clone() };
     match cx.at_most_one(element, "domain_schedule") {
         Some(schedule) => read_schedule(cx, schedule, &names, &mut read),
         None => {
@@ -156,31 +131,16 @@ fn read_domain<'s>(
     let Some(name) = name else { return };
     if let Some(other) = names.get(&name) {
         let help = format!("the first is at {}", cx.line_of(&domains[other.0].span));
-        let span = element
-            .attribute("name")
-            .map_or(&element.span, |name| &name.span);
-        cx.error_help(
-            span,
-            format!("there are two domains {}", quoted(&name)),
-            help,
-        );
+        let span = element.attribute("name").map_or(&element.span, |name| &name.span);
+        cx.error_help(span, format!("there are two domains {}", quoted(&name)), help);
     } else {
         names.insert(name.clone(), DomainIndex(domains.len()));
     }
     // An id that is missing here has been reported.
-    domains.push(Domain {
-        name,
-        id: id.unwrap_or(u8::MAX),
-        span: element.span.clone(),
-    });
+    domains.push(Domain { name, id: id.unwrap_or(u8::MAX), span: element.span.clone() });
 }
 
-fn read_schedule<'s>(
-    cx: &mut Context<'s>,
-    element: &Element<'s>,
-    names: &Names,
-    domains: &mut Domains,
-) {
+fn read_schedule<'s>(cx: &mut Context<'s>, element: &Element<'s>, names: &Names, domains: &mut Domains) {
     cx.shape(element, &SCHEDULE_SHAPE);
     let index_shift = cx.number_or(element, "index_shift", (0, SCHEDULE_LENGTH - 1), 0);
     domains.index_shift = usize::try_from(index_shift).unwrap_or(0);
@@ -222,13 +182,8 @@ fn read_schedule<'s>(
     }
     match start {
         Some(attribute) => {
-            let message =
-                format!("`start_index` is {start_index}, where no `schedule_entry` stands");
-            cx.error_help(
-                &attribute.span,
-                message,
-                "entries and end markers are counted from 0",
-            );
+            let message = format!("`start_index` is {start_index}, where no `schedule_entry` stands");
+            cx.error_help(&attribute.span, message, "entries and end markers are counted from 0");
         }
         None => {
             let message = "the schedule does not begin with a `schedule_entry`";
@@ -237,27 +192,14 @@ fn read_schedule<'s>(
     }
 }
 
-fn read_entry<'s>(
-    cx: &mut Context<'s>,
-    element: &Element<'s>,
-    names: &Names,
-) -> Option<ScheduleEntry> {
+fn read_entry<'s>(cx: &mut Context<'s>, element: &Element<'s>, names: &Names) -> Option<ScheduleEntry> {
     cx.shape(element, &ENTRY_SHAPE);
-    let domain = cx
-        .required(element, "domain")
-        .and_then(|name| find(cx, names, name));
+    let domain = cx.required(element, "domain").and_then(|name| find(cx, names, name));
     let duration = cx.required(element, "duration")?;
     let length = parse_duration(&duration.value);
     if length.is_none() {
-        let message = format!(
-            "`duration` is {}, which is not a duration",
-            quoted(&duration.value)
-        );
-        cx.error_help(
-            &duration.span,
-            message,
-            "write `N us` or `N ticks`, with N above 0",
-        );
+        let message = format!("`duration` is {}, which is not a duration", quoted(&duration.value));
+        cx.error_help(&duration.span, message, "write `N us` or `N ticks`, with N above 0");
     }
     Some(ScheduleEntry::Run(domain?, length?))
 }
@@ -294,11 +236,7 @@ pub(super) fn of_pd<'s>(b: &mut Builder<'s>, element: &Element<'s>) -> Option<Do
         (None, None) => None,
         (None, Some(attribute)) => {
             let message = "`domain` is given, but the file has no `domains`";
-            b.cx.error_help(
-                &attribute.span,
-                message,
-                "remove it, or add <domains> above",
-            );
+            b.cx.error_help(&attribute.span, message, "remove it, or add <domains> above");
             None
         }
         (Some(_), None) => {
@@ -335,9 +273,7 @@ mod tests {
     fn durations() {
         assert_eq!(parse_duration("10 us"), Some(Duration::Microseconds(10)));
         assert_eq!(parse_duration("0x1_0 ticks"), Some(Duration::Ticks(16)));
-        for text in [
-            "", "10", "10us", "0 us", "-1 us", "1 ms", "1  us", "1 us ", " 1 us", "us",
-        ] {
+        for text in ["", "10", "10us", "0 us", "-1 us", "1 ms", "1  us", "1 us ", " 1 us", "us"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }

@@ -29,10 +29,7 @@ pub struct IoAddressSpace {
     pub span: Span,
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &["name", "peripheral_id", "domain_id"],
-    children: &["iomap"],
-};
+const SHAPE: Shape = Shape { attributes: &["name", "peripheral_id", "domain_id"], children: &["iomap"] };
 
 /// What is taken, each with the element that has it.
 #[derive(Debug, Default)]
@@ -51,9 +48,7 @@ fn claim<K: Ord>(
 ) {
     if let Some(other) = taken.get(&key) {
         let help = format!("the first is at {}", cx.line_of(other));
-        let span = element
-            .attribute(attribute)
-            .map_or(&element.span, |found| &found.span);
+        let span = element.attribute(attribute).map_or(&element.span, |found| &found.span);
         let message = format!("two `io_address_space` have the same `{attribute}`");
         cx.error_help(span, message, help);
     } else {
@@ -70,43 +65,20 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>) {
     let peripheral_id = id(b, element, "peripheral_id");
     let domain_id = id(b, element, "domain_id");
     if let Some(name) = &name {
-        claim(
-            &mut b.cx,
-            &mut b.device_ids.names,
-            name.clone(),
-            "name",
-            element,
-        );
+        claim(&mut b.cx, &mut b.device_ids.names, name.clone(), "name", element);
     }
     if let Some(id) = peripheral_id {
-        claim(
-            &mut b.cx,
-            &mut b.device_ids.peripherals,
-            id,
-            "peripheral_id",
-            element,
-        );
+        claim(&mut b.cx, &mut b.device_ids.peripherals, id, "peripheral_id", element);
     }
     if let Some(id) = domain_id {
-        claim(
-            &mut b.cx,
-            &mut b.device_ids.domains,
-            id,
-            "domain_id",
-            element,
-        );
+        claim(&mut b.cx, &mut b.device_ids.domains, id, "domain_id", element);
     }
     let owner = Owner::Device(b.io_address_spaces.len());
-    let mut space = AddressSpace {
-        owner,
-        top: TOP,
-        maps: Vec::new(),
-    };
+    let mut space = AddressSpace { owner, top: TOP, maps: Vec::new() };
     for iomap in element.children_called("iomap") {
         super::map::read(b, iomap, &mut space);
     }
-    let (Some(name), Some(peripheral_id), Some(domain_id)) = (name, peripheral_id, domain_id)
-    else {
+    let (Some(name), Some(peripheral_id), Some(domain_id)) = (name, peripheral_id, domain_id) else {
         return;
     };
     b.spaces.push(space);

@@ -23,17 +23,13 @@ pub struct IoPort {
     pub span: Span,
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &["id", "addr", "size", "setvar_id", "setvar_addr"],
-    children: &[],
-};
+const SHAPE: Shape = Shape { attributes: &["id", "addr", "size", "setvar_id", "setvar_addr"], children: &[] };
 
 /// Reads an `ioport` of the PD `pd`.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) {
     let cx = &mut b.cx;
     cx.shape(element, &SHAPE);
     cx.require_arch(ArchSet::X86_64, "`ioport`", &element.span);
-    cx.unsupported("ioport", &element.span);
     cx.warning(
         &element.span,
         "these I/O ports reach no device: Linux has none for them",
@@ -46,20 +42,10 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         if let Some(other) = own.pd.ioports.iter().find(|port| port.id == id) {
             let message = format!("{} has two ioports with id {id}", quoted(&own.pd.name));
             let help = format!("the other is at {}", cx.line_of(&other.span));
-            cx.error_help(
-                element.attribute("id").map_or(&element.span, |id| &id.span),
-                message,
-                help,
-            );
+            cx.error_help(element.attribute("id").map_or(&element.span, |id| &id.span), message, help);
         }
         if let Some(attribute) = element.attribute("setvar_id") {
-            setvar::set(
-                b,
-                pd,
-                attribute,
-                "setvar_id",
-                Value::Known(SetVarValue::Id(id)),
-            );
+            setvar::set(b, pd, attribute, "setvar_id", Value::Known(SetVarValue::Id(id)));
         }
     }
     let Some((addr, size)) = range else { return };
@@ -68,12 +54,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         setvar::set(b, pd, attribute, "setvar_addr", value);
     }
     if let Some(id) = id {
-        b.pds[pd.0].pd.ioports.push(IoPort {
-            id,
-            addr,
-            size,
-            span: element.span.clone(),
-        });
+        b.pds[pd.0].pd.ioports.push(IoPort { id, addr, size, span: element.span.clone() });
     }
 }
 

@@ -37,31 +37,15 @@ pub(super) struct AddressSpace {
     pub(super) maps: Vec<Draft>,
 }
 
-const ATTRIBUTES: &[&str] = &[
-    "mr",
-    "vaddr",
-    "perms",
-    "cached",
-    "setvar_vaddr",
-    "setvar_size",
-    "setvar_prefill_size",
-];
+const ATTRIBUTES: &[&str] =
+    &["mr", "vaddr", "perms", "cached", "setvar_vaddr", "setvar_size", "setvar_prefill_size"];
 
-const SHAPE: Shape = Shape {
-    attributes: ATTRIBUTES,
-    children: &[],
-};
+const SHAPE: Shape = Shape { attributes: ATTRIBUTES, children: &[] };
 
 /// In a virtual machine: it has no image whose symbols could be set.
-const VM_SHAPE: Shape = Shape {
-    attributes: ATTRIBUTES.split_at(4).0,
-    children: &[],
-};
+const VM_SHAPE: Shape = Shape { attributes: ATTRIBUTES.split_at(4).0, children: &[] };
 
-const DEVICE_SHAPE: Shape = Shape {
-    attributes: &["mr", "iovaddr", "perms"],
-    children: &[],
-};
+const DEVICE_SHAPE: Shape = Shape { attributes: &["mr", "iovaddr", "perms"], children: &[] };
 
 /// Reads a `map` or `iomap` into `space`.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, space: &mut AddressSpace) {
@@ -83,10 +67,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, space: &mut A
         let draft = &mut b.regions.drafts[region.0];
         draft.device = true;
         if draft.region.page_size > SMALL_PAGE {
-            let message = format!(
-                "{} has large pages, but devices have none",
-                quoted(&mr.value)
-            );
+            let message = format!("{} has large pages, but devices have none", quoted(&mr.value));
             b.cx.error_help(&mr.span, message, "give the region page_size=\"0x1000\"");
         }
     }
@@ -104,24 +85,12 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, space: &mut A
         }
     }
     space.maps.push(Draft {
-        map: Map {
-            region,
-            vaddr,
-            perms,
-            cached,
-            span: element.span.clone(),
-        },
+        map: Map { region, vaddr, perms, cached, span: element.span.clone() },
         address: (address_name, address.span.clone()),
     });
 }
 
-fn setvars<'s>(
-    b: &mut Builder<'s>,
-    element: &Element<'s>,
-    pd: PdIndex,
-    region: RegionIndex,
-    vaddr: u64,
-) {
+fn setvars<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex, region: RegionIndex, vaddr: u64) {
     let draft = &b.regions.drafts[region.0].region;
     let size = draft.size;
     let prefill_size = match (&draft.prefill, draft.bootinfo) {
@@ -152,34 +121,18 @@ fn setvars<'s>(
 fn not_prefilled(b: &mut Builder<'_>, attribute: &Attribute<'_>, region: RegionIndex) {
     let name = quoted(&b.regions.drafts[region.0].region.name);
     let message = format!("`setvar_prefill_size`, but {name} is not prefilled");
-    b.cx.error_help(
-        &attribute.span,
-        message,
-        "give the region a `prefill_path`, or use `setvar_size`",
-    );
+    b.cx.error_help(&attribute.span, message, "give the region a `prefill_path`, or use `setvar_size`");
 }
 
 /// `perms`, `rw` where it is not given.
 fn perms<'s>(cx: &mut Context<'s>, element: &Element<'s>, owner: Owner) -> Perms {
-    let mut perms = Perms {
-        read: false,
-        write: false,
-        execute: false,
-    };
-    let default = Perms {
-        read: true,
-        write: true,
-        execute: false,
-    };
+    let mut perms = Perms { read: false, write: false, execute: false };
+    let default = Perms { read: true, write: true, execute: false };
     let Some(attribute) = element.attribute("perms") else {
         return default;
     };
     let device = matches!(owner, Owner::Device(_));
-    let letters = if device {
-        "`r` and `w`"
-    } else {
-        "`r`, `w` and `x`"
-    };
+    let letters = if device { "`r` and `w`" } else { "`r`, `w` and `x`" };
     for letter in attribute.value.chars() {
         let right = match letter {
             'r' => &mut perms.read,
@@ -197,11 +150,7 @@ fn perms<'s>(cx: &mut Context<'s>, element: &Element<'s>, owner: Owner) -> Perms
         }
     }
     if attribute.value.is_empty() {
-        cx.error_help(
-            &attribute.span,
-            "`perms` is empty",
-            format!("it is made of {letters}"),
-        );
+        cx.error_help(&attribute.span, "`perms` is empty", format!("it is made of {letters}"));
         return default;
     }
     if attribute.value == "w" && !device {
@@ -223,8 +172,7 @@ impl AddressSpace {
             // A size that is not known has been reported; the address is judged all the same.
             fits(cx, draft, region, self.top) && region.size != 0
         });
-        self.maps
-            .sort_by_key(|draft| (draft.map.vaddr, draft.map.span.start));
+        self.maps.sort_by_key(|draft| (draft.map.vaddr, draft.map.span.start));
         let mut reaching: Option<(u64, &Draft)> = None;
         for draft in &self.maps {
             let region = &regions[draft.map.region.0];
@@ -262,10 +210,7 @@ fn fits(cx: &mut Context<'_>, draft: &Draft, region: &MemoryRegion, top: u64) ->
         return false;
     };
     if end > top {
-        let message = format!(
-            "{} would end at {end:#x}, beyond the top of memory",
-            quoted(&region.name)
-        );
+        let message = format!("{} would end at {end:#x}, beyond the top of memory", quoted(&region.name));
         cx.error_help(span, message, format!("it must end at or below {top:#x}"));
         return false;
     }
@@ -280,11 +225,7 @@ fn overlap(cx: &mut Context<'_>, one: &Draft, other: &Draft, regions: &[MemoryRe
     let range = |draft: &Draft| {
         let region = &regions[draft.map.region.0];
         let end = draft.map.vaddr + region.size;
-        format!(
-            "{} at {:#x} to {end:#x}",
-            quoted(&region.name),
-            draft.map.vaddr
-        )
+        format!("{} at {:#x} to {end:#x}", quoted(&region.name), draft.map.vaddr)
     };
     let message = format!("{} overlaps {}", range(second), range(first));
     let help = format!("the other is at {}", cx.line_of(&first.map.span));
@@ -293,8 +234,5 @@ fn overlap(cx: &mut Context<'_>, one: &Draft, other: &Draft, regions: &[MemoryRe
 
 /// The addresses at which each region is used.
 pub(super) fn uses(spaces: &[AddressSpace]) -> impl Iterator<Item = (RegionIndex, u64)> {
-    spaces
-        .iter()
-        .flat_map(|space| &space.maps)
-        .map(|draft| (draft.map.region, draft.map.vaddr))
+    spaces.iter().flat_map(|space| &space.maps).map(|draft| (draft.map.region, draft.map.vaddr))
 }

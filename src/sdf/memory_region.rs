@@ -61,24 +61,13 @@ pub(super) struct Regions {
 }
 
 const SHAPE: Shape = Shape {
-    attributes: &[
-        "name",
-        "size",
-        "page_size",
-        "phys_addr",
-        "prefill_path",
-        "prefill_bootinfo",
-    ],
+    attributes: &["name", "size", "page_size", "phys_addr", "prefill_path", "prefill_bootinfo"],
     children: &[],
 };
 
 impl Regions {
     /// The region that `attribute` names, or a finding.
-    pub(super) fn find(
-        &self,
-        cx: &mut Context<'_>,
-        attribute: &Attribute<'_>,
-    ) -> Option<RegionIndex> {
+    pub(super) fn find(&self, cx: &mut Context<'_>, attribute: &Attribute<'_>) -> Option<RegionIndex> {
         let found = self.names.get(&attribute.value).copied();
         if found.is_none() {
             let message = format!("there is no memory region {}", quoted(&attribute.value));
@@ -99,9 +88,7 @@ impl Regions {
         if let Some(first) = self.names.get(&name) {
             let message = format!("there are two memory regions {}", quoted(&name));
             let line = cx.line_of(&self.drafts[first.0].region.span);
-            let span = element
-                .attribute("name")
-                .map_or(&element.span, |name| &name.span);
+            let span = element.attribute("name").map_or(&element.span, |name| &name.span);
             cx.error_help(span, message, format!("the first is at {line}"));
         } else if !name.is_empty() {
             self.names.insert(name.clone(), index);
@@ -162,11 +149,7 @@ impl Regions {
 
     /// The regions that nothing maps or asks for.
     pub(super) fn unused(&self) -> Vec<RegionIndex> {
-        let unused = self
-            .drafts
-            .iter()
-            .enumerate()
-            .filter(|(_, draft)| !draft.used);
+        let unused = self.drafts.iter().enumerate().filter(|(_, draft)| !draft.used);
         unused.map(|(index, _)| RegionIndex(index)).collect()
     }
 
@@ -243,11 +226,7 @@ fn size<'s>(
     let size = cx.number(attribute)?;
     let top = cx.options.arch.user_top();
     if size == 0 {
-        cx.error_help(
-            &attribute.span,
-            "`size` is 0",
-            format!("the least is {SMALL_PAGE:#x}"),
-        );
+        cx.error_help(&attribute.span, "`size` is 0", format!("the least is {SMALL_PAGE:#x}"));
         return None;
     }
     aligned(cx, attribute, size, page_size)?;
@@ -285,12 +264,7 @@ pub(super) fn aligned(
     None
 }
 
-fn fits(
-    cx: &mut Context<'_>,
-    attribute: &Attribute<'_>,
-    address: u64,
-    size: Option<u64>,
-) -> Option<u64> {
+fn fits(cx: &mut Context<'_>, attribute: &Attribute<'_>, address: u64, size: Option<u64>) -> Option<u64> {
     if let Some(size) = size
         && address.checked_add(size).is_none()
     {
@@ -311,9 +285,7 @@ fn bootinfo<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<BootInfo>
         let message = "`prefill_bootinfo` and `prefill_path` exclude each other";
         cx.error(&attribute.span, message);
     }
-    let found = BootInfo::ALL
-        .into_iter()
-        .find(|(name, _)| *name == attribute.value);
+    let found = BootInfo::ALL.into_iter().find(|(name, _)| *name == attribute.value);
     if found.is_none() {
         let names = BootInfo::ALL.map(|(name, _)| name);
         let message = format!("there is no boot information {}", quoted(&attribute.value));
@@ -329,25 +301,21 @@ fn bootinfo<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<BootInfo>
 /// The prefill file and its length.
 fn prefill<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> Option<(PathBuf, u64)> {
     let attribute = element.attribute("prefill_path")?;
-    let path =
-        match search::find_in_search_path(Path::new(&attribute.value), &cx.options.search_path) {
-            Ok(path) => path,
-            Err(error) => {
-                let message = format!("there is no file {}", quoted(&attribute.value));
-                let help = match error.places() {
-                    Some(places) => format!("it is looked for in {places}; see --search-path"),
-                    None => "correct the path".to_owned(),
-                };
-                cx.error_help(&attribute.span, message, help);
-                return None;
-            }
-        };
+    let path = match search::find_in_search_path(Path::new(&attribute.value), &cx.options.search_path) {
+        Ok(path) => path,
+        Err(error) => {
+            let message = format!("there is no file {}", quoted(&attribute.value));
+            let help = match error.places() {
+                Some(places) => format!("it is looked for in {places}; see --search-path"),
+                None => "correct the path".to_owned(),
+            };
+            cx.error_help(&attribute.span, message, help);
+            return None;
+        }
+    };
     match length_of(&path) {
         Ok(0) => {
-            cx.error(
-                &attribute.span,
-                format!("the prefill file `{}` is empty", path.display()),
-            );
+            cx.error(&attribute.span, format!("the prefill file `{}` is empty", path.display()));
             None
         }
         Ok(length) => Some((path, length)),

@@ -59,16 +59,10 @@ pub struct Options {
 ///
 /// # Errors
 /// The text breaks a rule: everything found, warnings included, in the order of the file.
-pub fn load(
-    source: &Source,
-    options: &Options,
-) -> Result<(System, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn load(source: &Source, options: &Options) -> Result<(System, Vec<Diagnostic>), Vec<Diagnostic>> {
     let root = document::parse(source).map_err(|error| vec![error])?;
     let (system, findings) = build::build(source, options, &root);
-    if findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error)
-    {
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
     }
     Ok((system, findings))

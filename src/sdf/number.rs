@@ -70,9 +70,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "", " 1", "1 ", "+1", "-1", "0x", "0X10", "_1", "1_", "0x_1", "1.0", "0b1", "ten", "٣",
-        ] {
+        for text in ["", " 1", "1 ", "+1", "-1", "0x", "0X10", "_1", "1_", "0x_1", "1.0", "0b1", "ten", "٣"]
+        {
             assert_eq!(parse(text), Err(NotANumber::Malformed), "{text}");
         }
         for text in ["18446744073709551616", "0x1_0000_0000_0000_0000"] {

@@ -72,11 +72,8 @@ pub(super) fn scan(text: &str) -> Result<Tags, Diagnostic> {
             }
             if let Some(offset) = tag.namespace {
                 let place = start + offset;
-                return Err(Diagnostic::error(
-                    place..place + XMLNS.len(),
-                    "`xmlns` is not allowed",
-                )
-                .with_help("a system description has no namespaces"));
+                return Err(Diagnostic::error(place..place + XMLNS.len(), "`xmlns` is not allowed")
+                    .with_help("a system description has no namespaces"));
             }
             if !tag.closed {
                 open.push(start);
@@ -109,28 +106,14 @@ struct Skipped {
 }
 
 const SKIPPED: [Skipped; 3] = [
-    Skipped {
-        name: "comment",
-        begin: "<!--",
-        end: "-->",
-    },
-    Skipped {
-        name: "CDATA section",
-        begin: "<![CDATA[",
-        end: "]]>",
-    },
-    Skipped {
-        name: "processing instruction",
-        begin: "<?",
-        end: "?>",
-    },
+    Skipped { name: "comment", begin: "<!--", end: "-->" },
+    Skipped { name: "CDATA section", begin: "<![CDATA[", end: "]]>" },
+    Skipped { name: "processing instruction", begin: "<?", end: "?>" },
 ];
 
 impl Skipped {
     fn of(text: &str) -> Option<&'static Self> {
-        SKIPPED
-            .iter()
-            .find(|skipped| text.starts_with(skipped.begin))
+        SKIPPED.iter().find(|skipped| text.starts_with(skipped.begin))
     }
 
     fn length(&self, text: &str) -> Option<usize> {
@@ -164,13 +147,7 @@ impl StartTag {
                 (None, b'>') => {
                     let closed = before == b'/';
                     let length = offset + 1;
-                    return Some(Self {
-                        length,
-                        attributes,
-                        namespace,
-                        closed,
-                        ended: true,
-                    });
+                    return Some(Self { length, attributes, namespace, closed, ended: true });
                 }
                 // No value and no tag may hold it: a quote or a bracket is missing before.
                 (_, b'<') => return None,
@@ -182,13 +159,7 @@ impl StartTag {
             }
             before = byte;
         }
-        Some(Self {
-            length: text.len(),
-            attributes,
-            namespace,
-            closed: false,
-            ended: false,
-        })
+        Some(Self { length: text.len(), attributes, namespace, closed: false, ended: false })
     }
 }
 
@@ -201,11 +172,7 @@ mod tests {
         for (text, open, root_end) in [
             ("<a><b/></a>", None, Some(11)),
             ("<a><b c='>' d=\"/>\">", Some(3), None),
-            (
-                "<?xml version='1.0'?><a><!-- <b> --><![CDATA[<c>]]>",
-                Some(21),
-                None,
-            ),
+            ("<?xml version='1.0'?><a><!-- <b> --><![CDATA[<c>]]>", Some(21), None),
             ("<a></a></a><b>", Some(11), Some(7)),
             ("<a/><b/>", None, Some(4)),
             ("no tags", None, None),
@@ -222,26 +189,11 @@ mod tests {
         assert_eq!(error.span.start, deep.len());
         let many = "<a/>".repeat(MAX_ELEMENTS);
         assert!(scan(&many).is_ok());
-        assert_eq!(
-            scan(&format!("{many}<b/>")).unwrap_err().span.start,
-            many.len()
-        );
+        assert_eq!(scan(&format!("{many}<b/>")).unwrap_err().span.start, many.len());
         let wide = "a='' ".repeat(MAX_ATTRIBUTES);
         assert!(scan(&format!("<a {wide}/>")).is_ok());
-        assert_eq!(
-            scan(&format!("<x/><a {wide}b=''/>"))
-                .unwrap_err()
-                .span
-                .start,
-            4
-        );
-        for text in [
-            "<a><b",
-            "<a><b c='/>",
-            "<a><!-- ->",
-            "<a><![CDATA[ ]>",
-            "<a><?x ?",
-        ] {
+        assert_eq!(scan(&format!("<x/><a {wide}b=''/>")).unwrap_err().span.start, 4);
+        for text in ["<a><b", "<a><b c='/>", "<a><!-- ->", "<a><![CDATA[ ]>", "<a><?x ?"] {
             assert_eq!(scan(text).unwrap_err().span.start, 3, "{text}");
         }
         assert_eq!(scan("<a b='xmlns' \txmlns:x=''>").unwrap_err().span, 14..19);

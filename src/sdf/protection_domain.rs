@@ -9,8 +9,8 @@ use super::build::{Builder, PdDraft};
 use super::context::{Context, Shape, quoted};
 use super::document::Element;
 use super::limits::{
-    DEFAULT_BUDGET_US, DEFAULT_STACK, IPC_BUFFER, MAX_ID, MAX_PD_NAME, MAX_PDS, MAX_PRIORITY,
-    MAX_STACK, MIN_STACK, MONITOR,
+    DEFAULT_BUDGET_US, DEFAULT_STACK, IPC_BUFFER, MAX_ID, MAX_PD_NAME, MAX_PDS, MAX_PRIORITY, MAX_STACK,
+    MIN_STACK, MONITOR,
 };
 use super::map::{AddressSpace, Owner};
 use super::setvar::{self, Value};
@@ -55,10 +55,7 @@ const SHAPE: Shape = Shape {
     ],
 };
 
-const IMAGE_SHAPE: Shape = Shape {
-    attributes: &["path", "path_for_symbols"],
-    children: &[],
-};
+const IMAGE_SHAPE: Shape = Shape { attributes: &["path", "path_for_symbols"], children: &[] };
 
 /// Reads a `protection_domain` with everything in it but `cspace`, which names other PDs. Recursive:
 /// the depth of a document is bounded.
@@ -70,10 +67,7 @@ pub(super) fn read<'e, 's>(
 ) {
     b.cx.shape(element, &SHAPE);
     if b.pds.len() == MAX_PDS {
-        b.cx.error(
-            &element.span,
-            format!("there are more than {MAX_PDS} protection domains"),
-        );
+        b.cx.error(&element.span, format!("there are more than {MAX_PDS} protection domains"));
     }
     let pd = PdIndex(b.pds.len());
     let name = read_name(b, element, pd);
@@ -81,9 +75,6 @@ pub(super) fn read<'e, 's>(
     let (scheduling, priority) = scheduling(&mut b.cx, element);
     let passive = b.cx.boolean(element, "passive", false);
     let smc = b.cx.boolean(element, "smc", false);
-    if let (true, Some(attribute)) = (passive, element.attribute("passive")) {
-        b.cx.unsupported("passive=\"true\"", &attribute.span);
-    }
     if let (true, Some(attribute)) = (smc, element.attribute("smc")) {
         b.cx.unsupported("smc=\"true\"", &attribute.span);
         b.cx.require_arch(ArchSet::AARCH64, "`smc`", &attribute.span);
@@ -126,11 +117,7 @@ fn read_children<'e, 's>(
     cspaces: &mut Vec<(PdIndex, &'e Element<'s>)>,
 ) {
     let top = b.cx.options.arch.user_top() - b.pds[pd.0].pd.stack_size - IPC_BUFFER;
-    let mut space = AddressSpace {
-        owner: Owner::Pd(pd),
-        top,
-        maps: Vec::new(),
-    };
+    let mut space = AddressSpace { owner: Owner::Pd(pd), top, maps: Vec::new() };
     let vm = b.cx.at_most_one(element, "virtual_machine");
     for child in &element.children {
         match child.name {
@@ -162,10 +149,7 @@ fn read_name<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) -> Str
         b.cx.error_help(&attribute.span, message, "choose another name");
     }
     if name.len() > MAX_PD_NAME {
-        let message = format!(
-            "the name has {} bytes, but may have {MAX_PD_NAME}",
-            name.len()
-        );
+        let message = format!("the name has {} bytes, but may have {MAX_PD_NAME}", name.len());
         b.cx.error(&attribute.span, message);
     }
     if let Some(first) = b.pd_names.get(&name) {
@@ -185,40 +169,24 @@ fn read_parent<'s>(
     parent: Option<PdIndex>,
 ) -> Option<(PdIndex, u8)> {
     let Some(parent) = parent else {
-        for attribute in ["id", "setvar_id"]
-            .into_iter()
-            .filter_map(|name| element.attribute(name))
-        {
-            let message = format!(
-                "`{}` is for a child, but this has no parent",
-                attribute.name
-            );
+        for attribute in ["id", "setvar_id"].into_iter().filter_map(|name| element.attribute(name)) {
+            let message = format!("`{}` is for a child, but this has no parent", attribute.name);
             b.cx.error_help(&attribute.span, message, "remove it");
         }
         return None;
     };
-    b.cx.unsupported("protection_domain inside protection_domain", &element.span);
     let attribute = b.cx.required(element, "id")?;
     let id = b.cx.number(attribute)?;
     let id = u8::try_from(b.cx.within(attribute, id, 0, u64::from(MAX_ID))?).ok()?;
     b.claim_child_id(parent, id, element);
     if let Some(attribute) = element.attribute("setvar_id") {
-        setvar::set(
-            b,
-            parent,
-            attribute,
-            "setvar_id",
-            Value::Known(SetVarValue::Id(id)),
-        );
+        setvar::set(b, parent, attribute, "setvar_id", Value::Known(SetVarValue::Id(id)));
     }
     Some((parent, id))
 }
 
 /// `priority`, `budget` and `period`; then the priority once more, unless it is wrong.
-pub(super) fn scheduling<'s>(
-    cx: &mut Context<'s>,
-    element: &Element<'s>,
-) -> (Scheduling, Option<u8>) {
+pub(super) fn scheduling<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> (Scheduling, Option<u8>) {
     let priority = match element.attribute("priority") {
         None => Some(0),
         Some(attribute) => cx
@@ -251,14 +219,7 @@ pub(super) fn scheduling<'s>(
         let message = format!("`budget` ({budget_us}) is longer than `period` ({period_us})");
         cx.error_help(&period.span, message, help);
     }
-    (
-        Scheduling {
-            priority: priority.unwrap_or(0),
-            budget_us,
-            period_us,
-        },
-        priority,
-    )
+    (Scheduling { priority: priority.unwrap_or(0), budget_us, period_us }, priority)
 }
 
 fn stack_size<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> u64 {
@@ -269,14 +230,12 @@ fn stack_size<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> u64 {
         return DEFAULT_STACK;
     };
     if !(MIN_STACK..=MAX_STACK).contains(&size) {
-        let message =
-            format!("`stack_size` is {size:#x}, but must be {MIN_STACK:#x} to {MAX_STACK:#x}");
+        let message = format!("`stack_size` is {size:#x}, but must be {MIN_STACK:#x} to {MAX_STACK:#x}");
         cx.error(&attribute.span, message);
         return DEFAULT_STACK;
     }
     if !size.is_multiple_of(MIN_STACK) {
-        let message =
-            format!("`stack_size` is {size:#x}, which is not a multiple of {MIN_STACK:#x}");
+        let message = format!("`stack_size` is {size:#x}, which is not a multiple of {MIN_STACK:#x}");
         cx.error(&attribute.span, message);
         return DEFAULT_STACK;
     }
@@ -284,11 +243,7 @@ fn stack_size<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> u64 {
 }
 
 fn read_image<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> ProgramImage {
-    let missing = ProgramImage {
-        path: PathBuf::new(),
-        path_for_symbols: None,
-        span: 0..0,
-    };
+    let missing = ProgramImage { path: PathBuf::new(), path_for_symbols: None, span: 0..0 };
     let Some(image) = cx.at_most_one(element, "program_image") else {
         // One that is misspelt has been reported as an unknown element.
         let message = format!("{} has no `program_image`", quoted(element.name));
@@ -309,12 +264,6 @@ fn read_image<'s>(cx: &mut Context<'s>, element: &Element<'s>) -> ProgramImage {
         cx.required(image, "path");
         return missing;
     };
-    let span = image
-        .attribute("path")
-        .map(|attribute| attribute.value_span(cx.source));
-    ProgramImage {
-        path,
-        path_for_symbols,
-        span: span.unwrap_or(0..0),
-    }
+    let span = image.attribute("path").map(|attribute| attribute.value_span(cx.source));
+    ProgramImage { path, path_for_symbols, span: span.unwrap_or(0..0) }
 }

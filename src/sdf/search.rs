@@ -26,22 +26,12 @@ pub struct NotFound {
 pub fn find_in_search_path(path: &Path, search_path: &[PathBuf]) -> Result<PathBuf, NotFound> {
     // Joining an absolute path yields that path.
     let nowhere = [PathBuf::new()];
-    let searched = if path.is_absolute() {
-        &nowhere
-    } else {
-        search_path
-    };
+    let searched = if path.is_absolute() { &nowhere } else { search_path };
     let mut candidates = searched.iter().map(|directory| directory.join(path));
-    candidates
-        .find(|candidate| is_file(candidate))
-        .ok_or_else(|| NotFound {
-            path: path.to_path_buf(),
-            searched: if path.is_absolute() {
-                Vec::new()
-            } else {
-                search_path.to_vec()
-            },
-        })
+    candidates.find(|candidate| is_file(candidate)).ok_or_else(|| NotFound {
+        path: path.to_path_buf(),
+        searched: if path.is_absolute() { Vec::new() } else { search_path.to_vec() },
+    })
 }
 
 /// [`find_in_search_path`] for a program image.
@@ -51,12 +41,9 @@ pub fn find_in_search_path(path: &Path, search_path: &[PathBuf]) -> Result<PathB
 pub fn find_image(image: &ProgramImage, search_path: &[PathBuf]) -> Result<PathBuf, Diagnostic> {
     find_in_search_path(&image.path, search_path).map_err(|error| {
         let name = quoted(&image.path.to_string_lossy());
-        let error_there =
-            Diagnostic::error(image.span.clone(), format!("there is no image {name}"));
+        let error_there = Diagnostic::error(image.span.clone(), format!("there is no image {name}"));
         match error.places() {
-            Some(places) => {
-                error_there.with_help(format!("it is looked for in {places}; see --search-path"))
-            }
+            Some(places) => error_there.with_help(format!("it is looked for in {places}; see --search-path")),
             None => error_there,
         }
     })
@@ -85,13 +72,10 @@ impl NotFound {
         if self.searched.is_empty() {
             return None;
         }
-        let shown = self
-            .searched
-            .iter()
-            .map(|directory| match directory.as_os_str().is_empty() {
-                true => ".".to_owned(),
-                false => directory.display().to_string(),
-            });
+        let shown = self.searched.iter().map(|directory| match directory.as_os_str().is_empty() {
+            true => ".".to_owned(),
+            false => directory.display().to_string(),
+        });
         Some(shown.collect::<Vec<_>>().join(", "))
     }
 }
@@ -104,14 +88,8 @@ mod tests {
     fn the_first_directory_wins_and_directories_are_no_files() {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let path = [root.join("missing"), root.join("src"), root.clone()];
-        assert_eq!(
-            find_in_search_path(Path::new("lib.rs"), &path),
-            Ok(root.join("src/lib.rs"))
-        );
-        assert_eq!(
-            find_in_search_path(Path::new("Cargo.toml"), &path),
-            Ok(root.join("Cargo.toml"))
-        );
+        assert_eq!(find_in_search_path(Path::new("lib.rs"), &path), Ok(root.join("src/lib.rs")));
+        assert_eq!(find_in_search_path(Path::new("Cargo.toml"), &path), Ok(root.join("Cargo.toml")));
         let error = find_in_search_path(Path::new("src"), &path).unwrap_err();
         assert_eq!(error.searched, path);
         assert!(error.to_string().contains("no file `src` in "), "{error}");
@@ -122,8 +100,7 @@ mod tests {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let file = root.join("Cargo.toml");
         assert_eq!(find_in_search_path(&file, &[]), Ok(file));
-        let error =
-            find_in_search_path(&root.join("missing"), std::slice::from_ref(&root)).unwrap_err();
+        let error = find_in_search_path(&root.join("missing"), std::slice::from_ref(&root)).unwrap_err();
         assert!(error.to_string().ends_with("missing`"), "{error}");
     }
 }

@@ -33,10 +33,7 @@ pub(super) enum Value {
     PhysAddr(RegionIndex),
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &["symbol", "region_paddr"],
-    children: &[],
-};
+const SHAPE: Shape = Shape { attributes: &["symbol", "region_paddr"], children: &[] };
 
 /// Reads a `setvar` of the PD `pd`.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) {
@@ -67,13 +64,7 @@ pub(super) fn set(
     let symbol = attribute.value.clone();
     let span = attribute.span.clone();
     let symbol_span = span.clone();
-    b.pds[pd.0].setvars.push(Draft {
-        symbol,
-        symbol_span,
-        attribute: name,
-        span,
-        value,
-    });
+    b.pds[pd.0].setvars.push(Draft { symbol, symbol_span, attribute: name, span, value });
 }
 
 /// Every setvar of every PD, with its value.
@@ -93,28 +84,13 @@ pub(super) fn finish(b: &mut Builder<'_>, regions: &[MemoryRegion]) {
                     SetVarValue::Word(address.unwrap_or(0))
                 }
             };
-            let Draft {
-                symbol,
-                attribute,
-                span,
-                ..
-            } = draft;
-            pd.pd.setvars.push(SetVar {
-                symbol,
-                value,
-                attribute,
-                span,
-            });
+            let Draft { symbol, attribute, span, .. } = draft;
+            pd.pd.setvars.push(SetVar { symbol, value, attribute, span });
         }
     }
 }
 
-fn check_symbol(
-    cx: &mut Context<'_>,
-    draft: &Draft,
-    pd: &str,
-    symbols: &mut BTreeMap<String, Span>,
-) {
+fn check_symbol(cx: &mut Context<'_>, draft: &Draft, pd: &str, symbols: &mut BTreeMap<String, Span>) {
     if draft.symbol.is_empty() {
         return cx.error(&draft.symbol_span, "the name of the symbol is empty");
     }
@@ -147,10 +123,8 @@ fn invent(b: &mut Builder<'_>, regions: &[MemoryRegion]) -> BTreeMap<RegionIndex
             asked.insert(region, 0);
         }
     }
-    let mut taken: Vec<(u64, u64)> = regions
-        .iter()
-        .filter_map(|region| region.phys_addr.map(|start| (start, region.size)))
-        .collect();
+    let mut taken: Vec<(u64, u64)> =
+        regions.iter().filter_map(|region| region.phys_addr.map(|start| (start, region.size))).collect();
     taken.sort_unstable();
     let round_up = |address: u64, step: u64| address.checked_next_multiple_of(step);
     let mut taken = taken.into_iter().peekable();
@@ -160,9 +134,7 @@ fn invent(b: &mut Builder<'_>, regions: &[MemoryRegion]) -> BTreeMap<RegionIndex
             continue;
         };
         // What lies below stays below: addresses only grow.
-        while let Some((start, length)) =
-            taken.next_if(|(start, _)| *start < next.saturating_add(size))
-        {
+        while let Some((start, length)) = taken.next_if(|(start, _)| *start < next.saturating_add(size)) {
             let end = start.saturating_add(length);
             if next < end {
                 next = round_up(end, LARGE_PAGE).unwrap_or(next);

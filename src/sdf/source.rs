@@ -43,10 +43,7 @@ impl ReadError {
     /// The error for a terminal, without a line end.
     pub fn render(&self, color: bool) -> String {
         match self {
-            Self::NotUtf8 {
-                source_until,
-                diagnostic,
-            } => diagnostic::render(source_until, diagnostic, color),
+            Self::NotUtf8 { source_until, diagnostic } => diagnostic::render(source_until, diagnostic, color),
             Self::Io { .. } | Self::TooBig { .. } => format!("error: {self}"),
         }
     }
@@ -59,19 +56,12 @@ impl ReadError {
 pub fn read_source(path: &Path) -> Result<Source, ReadError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(path)?
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)?;
+        File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|error| ReadError::Io {
-        path: path.to_path_buf(),
-        error,
-    })?;
+    let bytes = read().map_err(|error| ReadError::Io { path: path.to_path_buf(), error })?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(ReadError::TooBig {
-            path: path.to_path_buf(),
-        });
+        return Err(ReadError::TooBig { path: path.to_path_buf() });
     }
     let (text, bad) = match String::from_utf8(bytes) {
         Ok(text) => (text, None),
@@ -84,25 +74,15 @@ pub fn read_source(path: &Path) -> Result<Source, ReadError> {
             (String::from_utf8_lossy(&bytes).into_owned(), Some(bad))
         }
     };
-    let source = Source {
-        path: path.to_path_buf(),
-        text,
-    };
+    let source = Source { path: path.to_path_buf(), text };
     let Some(byte) = bad else { return Ok(source) };
     let place = source.text.len();
     let message = format!("the file is not UTF-8: byte {byte:#04x} at offset {place}");
     let diagnostic = Diagnostic::error(place..place, message).with_help("save it as UTF-8");
-    Err(ReadError::NotUtf8 {
-        source_until: source,
-        diagnostic,
-    })
+    Err(ReadError::NotUtf8 { source_until: source, diagnostic })
 }
 
 fn at(source: &Source, diagnostic: &Diagnostic) -> String {
     let (line, column) = source.position(diagnostic.span.start);
-    format!(
-        "{}:{line}:{column}: {}",
-        source.path.display(),
-        diagnostic.message
-    )
+    format!("{}:{line}:{column}: {}", source.path.display(), diagnostic.message)
 }

@@ -31,11 +31,7 @@ pub(super) fn nearest<'c>(
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
-        .or_else(|| {
-            candidates
-                .into_iter()
-                .find(|candidate| begins(&word, candidate))
-        })
+        .or_else(|| candidates.into_iter().find(|candidate| begins(&word, candidate)))
 }
 
 /// One is what the other begins with, and says enough.
@@ -100,20 +96,12 @@ mod tests {
     fn long_words_cost_nothing() {
         let long = "x".repeat(1 << 20);
         assert_eq!(nearest(&long, [long.as_str()]), None);
-        assert_eq!(
-            nearest("channel", [long.as_str(), "channels"]),
-            Some("channels")
-        );
+        assert_eq!(nearest("channel", [long.as_str(), "channels"]), Some("channels"));
     }
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("ab", "ba", 1),
-            ("abcd", "abxd", 1),
-        ] {
+        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("ab", "ba", 1), ("abcd", "abxd", 1)] {
             let letters = |text: &str| text.chars().collect::<Vec<_>>();
             assert_eq!(distance(&letters(a), &letters(b)), expected, "{a} {b}");
         }

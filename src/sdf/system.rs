@@ -19,15 +19,11 @@ use super::virtual_machine::VirtualMachine;
 pub type Span = Range<usize>;
 
 /// Index of a PD in [`System::pds`]: parents stand before their children, otherwise the order of the file.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PdIndex(pub usize);
 
 /// Index of a memory region in [`System::regions`], in the order of the file.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct RegionIndex(pub usize);
 
 /// A whole system description.
@@ -124,10 +120,7 @@ pub struct Perms {
 impl std::fmt::Display for Perms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let letters = [(self.read, "r"), (self.write, "w"), (self.execute, "x")];
-        letters
-            .into_iter()
-            .filter(|(on, _)| *on)
-            .try_for_each(|(_, letter)| f.write_str(letter))
+        letters.into_iter().filter(|(on, _)| *on).try_for_each(|(_, letter)| f.write_str(letter))
     }
 }
 

@@ -39,15 +39,10 @@ pub struct Vcpu {
     pub span: Span,
 }
 
-const SHAPE: Shape = Shape {
-    attributes: &["name", "priority", "budget", "period"],
-    children: &["vcpu", "map"],
-};
+const SHAPE: Shape =
+    Shape { attributes: &["name", "priority", "budget", "period"], children: &["vcpu", "map"] };
 
-const VCPU_SHAPE: Shape = Shape {
-    attributes: &["id", "cpu", "setvar_id"],
-    children: &[],
-};
+const VCPU_SHAPE: Shape = Shape { attributes: &["id", "cpu", "setvar_id"], children: &[] };
 
 /// Reads the `virtual_machine` of the PD `pd`.
 pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) {
@@ -59,9 +54,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
     if let Some(other) = b.vm_names.get(&name) {
         let message = format!("there are two virtual machines {}", quoted(&name));
         let help = format!("the first is at {}", b.cx.line_of(other));
-        let span = element
-            .attribute("name")
-            .map_or(&element.span, |name| &name.span);
+        let span = element.attribute("name").map_or(&element.span, |name| &name.span);
         b.cx.error_help(span, message, help);
     } else if !name.is_empty() {
         b.vm_names.insert(name.clone(), element.span.clone());
@@ -73,10 +66,8 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         }
     }
     let (scheduling, _) = scheduling(&mut b.cx, element);
-    let vcpus: Vec<Option<Vcpu>> = element
-        .children_called("vcpu")
-        .map(|vcpu| read_vcpu(b, vcpu, pd))
-        .collect();
+    let vcpus: Vec<Option<Vcpu>> =
+        element.children_called("vcpu").map(|vcpu| read_vcpu(b, vcpu, pd)).collect();
     if vcpus.is_empty() {
         let message = "a virtual machine has at least one `vcpu`";
         b.cx.error_help(&element.span, message, "add <vcpu id=\"0\"/>");
@@ -85,11 +76,7 @@ pub(super) fn read<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) 
         b.cx.require_arch(ArchSet::AARCH64, "a second `vcpu`", &second.span);
     }
     let top = b.cx.options.arch.user_top();
-    let mut space = AddressSpace {
-        owner: Owner::Vm(pd),
-        top,
-        maps: Vec::new(),
-    };
+    let mut space = AddressSpace { owner: Owner::Vm(pd), top, maps: Vec::new() };
     for map in element.children_called("map") {
         super::map::read(b, map, &mut space);
     }
@@ -111,19 +98,9 @@ fn read_vcpu<'s>(b: &mut Builder<'s>, element: &Element<'s>, pd: PdIndex) -> Opt
     let id = b.cx.id(element, MAX_ID)?;
     b.claim_child_id(pd, id, element);
     if let Some(attribute) = element.attribute("setvar_id") {
-        setvar::set(
-            b,
-            pd,
-            attribute,
-            "setvar_id",
-            Value::Known(SetVarValue::Id(id)),
-        );
+        setvar::set(b, pd, attribute, "setvar_id", Value::Known(SetVarValue::Id(id)));
     }
-    Some(Vcpu {
-        id,
-        cpu,
-        span: element.span.clone(),
-    })
+    Some(Vcpu { id, cpu, span: element.span.clone() })
 }
 
 /// On x86_64 the PD of a virtual machine waits in the guest: it has no children and serves nobody.
@@ -134,10 +111,7 @@ pub(super) fn check(b: &mut Builder<'_>) {
         if let Some((parent, _)) = draft.pd.parent
             && has_vm(b, parent)
         {
-            only_arm.push((
-                draft.pd.span.clone(),
-                "a child of a PD with a virtual machine",
-            ));
+            only_arm.push((draft.pd.span.clone(), "a child of a PD with a virtual machine"));
         }
     }
     for channel in &b.channels {

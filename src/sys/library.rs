@@ -1,5 +1,6 @@
 //! Shared objects in the PD host: loading them, where they lie, and the jump that ends the host (dlopen(3), dlinfo(3)).
 
+use std::error::Error as _;
 use std::ffi::c_void;
 use std::path::Path;
 
@@ -13,14 +14,24 @@ pub struct Loaded {
     handle: *mut c_void,
 }
 
-/// Loads a shared object with all symbols bound at once and none of them visible to others.
+/// Loads a shared object with all symbols bound at once and none of them visible to others. The error is the dynamic linker's word,
+/// fit for a terminal and for one report.
 ///
 /// # Safety
 /// The object's own initialisers and IFUNC resolvers run: it must be trusted or have none.
-pub unsafe fn load(path: &Path) -> Result<Loaded, libloading::Error> {
+pub unsafe fn load(path: &Path) -> Result<Loaded, String> {
     // SAFETY: passed on to the caller.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL)? };
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| words(&error))?;
     Ok(Loaded { handle: library.into_raw() })
+}
+
+/// Characters of the longest reason that is told: it may hold a name from the object, of any length.
+const REASON_MAX: usize = 500;
+
+fn words(error: &libloading::Error) -> String {
+    let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let shown = text.chars().take(REASON_MAX);
+    shown.map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 impl Loaded {

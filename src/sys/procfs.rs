@@ -48,12 +48,16 @@ pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
     Ok(parse_maps(&fs::read_to_string(format!("/proc/{pid}/maps"))?))
 }
 
+/// Bytes of a process's memory from `address` on, as many as are mapped.
+pub fn read_some(pid: Pid, address: u64, bytes: &mut [u8]) -> usize {
+    let memory = File::open(format!("/proc/{pid}/mem"));
+    memory.and_then(|memory| memory.read_at(bytes, address)).unwrap_or(0)
+}
+
 /// Words of a process's memory from `address` on, as many as are mapped, at most `count`.
 pub fn read_words(pid: Pid, address: u64, count: usize) -> Vec<u64> {
     let mut bytes = vec![0; count * 8];
-    let read = File::open(format!("/proc/{pid}/mem"))
-        .and_then(|memory| memory.read_at(&mut bytes, address))
-        .unwrap_or(0);
+    let read = read_some(pid, address, &mut bytes);
     bytes[..read]
         .chunks_exact(8)
         .map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()))

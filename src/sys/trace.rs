@@ -30,10 +30,27 @@ pub fn resume(pid: Pid) -> Result<(), Errno> {
     ptrace::cont(pid, None)
 }
 
+/// Lets the SIGSTOP take effect that a process has stopped before; [`Event::Stopped`] follows.
+pub fn pass_stop(pid: Pid) -> Result<(), Errno> {
+    ptrace::cont(pid, Signal::SIGSTOP)
+}
+
 /// Leaves a group-stopped process stopped.
 pub fn listen(pid: Pid) -> Result<(), Errno> {
     // SAFETY: PTRACE_LISTEN uses neither pointer.
     super::check(unsafe { libc::ptrace(libc::PTRACE_LISTEN, pid.as_raw(), 0, 0) }).map(drop)
+}
+
+/// Asks a running process to stop; the stop is an [`Event::Stopped`], unless it stops for a signal first.
+pub fn interrupt(pid: Pid) -> Result<(), Errno> {
+    ptrace::interrupt(pid)
+}
+
+/// Sets the registers of a stopped process. An interrupted system call is not made again.
+pub fn set_registers(pid: Pid, mut registers: Registers) -> Result<(), Errno> {
+    // orig_rax below 0: the kernel takes the stop for one outside of a system call (arch/x86/kernel/signal.c).
+    registers.orig_rax = u64::MAX;
+    ptrace::setregs(pid, registers)
 }
 
 /// Registers of a stopped process.
@@ -68,28 +85,55 @@ pub fn signal_info(pid: Pid) -> Result<SignalInfo, Errno> {
 pub enum Event {
     /// Stopped before a signal reached it.
     Signal(Pid, i32),
-    /// Stopped with its thread group, or by PTRACE_INTERRUPT.
-    Stopped(Pid),
+    /// Stopped by PTRACE_INTERRUPT.
+    Interrupted(Pid),
+    /// Stopped with its thread group, as by SIGSTOP from outside.
+    GroupStopped(Pid),
     /// Ended by itself with this status.
     Exited(Pid, i32),
     /// Ended by this signal.
     Killed(Pid, i32),
 }
 
+impl Event {
+    /// Of which process.
+    pub fn pid(self) -> Pid {
+        match self {
+            Self::Signal(pid, _)
+            | Self::Interrupted(pid)
+            | Self::GroupStopped(pid)
+            | Self::Exited(pid, _)
+            | Self::Killed(pid, _) => pid,
+        }
+    }
+}
+
 /// The next event of any child, if there is one.
 pub fn next_event() -> Result<Option<Event>, Errno> {
+    wait(-1, libc::WNOHANG)
+}
+
+/// The next event of this child, if there is one.
+pub fn next_event_of(pid: Pid) -> Result<Option<Event>, Errno> {
+    wait(pid.as_raw(), libc::WNOHANG)
+}
+
+/// Waits for the next event of this child. `None`: there is no such child.
+pub fn wait_for(pid: Pid) -> Result<Option<Event>, Errno> {
+    wait(pid.as_raw(), 0)
+}
+
+fn wait(whom: libc::pid_t, flags: libc::c_int) -> Result<Option<Event>, Errno> {
     let mut status = 0;
     loop {
         // SAFETY: waitpid(2) stores one int. The raw call, since nix has no name for some signals.
-        let pid =
-            match super::check(
-                unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) } as _
-            ) {
-                Ok(0) | Err(Errno::ECHILD) => return Ok(None),
-                Ok(pid) => Pid::from_raw(pid as i32),
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
-            };
+        let result = super::check(unsafe { libc::waitpid(whom, &raw mut status, flags | libc::__WALL) } as _);
+        let pid = match result {
+            Ok(0) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(pid) => Pid::from_raw(pid as i32),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
+        };
         return Ok(Some(if libc::WIFEXITED(status) {
             Event::Exited(pid, libc::WEXITSTATUS(status))
         } else if libc::WIFSIGNALED(status) {
@@ -98,7 +142,8 @@ pub fn next_event() -> Result<Option<Event>, Errno> {
             // ptrace(2): PTRACE_EVENT_* stands above the signal.
             match status >> 16 {
                 0 => Event::Signal(pid, libc::WSTOPSIG(status)),
-                _ => Event::Stopped(pid),
+                _ if libc::WSTOPSIG(status) == libc::SIGTRAP => Event::Interrupted(pid),
+                _ => Event::GroupStopped(pid),
             }
         } else {
             continue;

@@ -14,11 +14,24 @@ pub const LE: object::LittleEndian = object::LittleEndian;
 pub type ProgramHeader = elf::ProgramHeader64<object::LittleEndian>;
 pub type Dyn = elf::Dyn64<object::LittleEndian>;
 
-/// A directory of this run's own.
+/// A directory of this run's own; those of runs that are over are removed.
 pub fn directory() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("image-{}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    path
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix("image-"));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Another run may be at it, too.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = parent.join(format!("image-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    DIRECTORY.get_or_init(make).clone()
 }
 
 /// A path that no other test uses.
@@ -28,9 +41,7 @@ pub fn fresh(name: &str) -> PathBuf {
 }
 
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/image")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/image").join(name)
 }
 
 fn compiler() -> Command {
@@ -39,21 +50,14 @@ fn compiler() -> Command {
 
 fn finish(mut command: Command) {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Compiles a source as an image with these flags added.
 pub fn compile_file(source: &Path, flags: &[&str]) -> Vec<u8> {
     let out = fresh("image.so");
     let mut command = compiler();
-    command
-        .args(["-shared", "-fPIC", "-O1", "-Wl,-z,noexecstack"])
-        .arg("-o")
-        .arg(&out);
+    command.args(["-shared", "-fPIC", "-O1", "-Wl,-z,noexecstack"]).arg("-o").arg(&out);
     command.arg(source).args(flags);
     finish(command);
     std::fs::read(out).unwrap()
@@ -76,10 +80,10 @@ pub fn compile_with(source: &str, flags: &[&str]) -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
-/// `plain.c` as the compiler builds it by itself.
+/// `plain.c` as the compiler builds it by itself, with the hash table that every linker can make.
 pub fn plain() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| compile_file(&fixture("plain.c"), &[]))
+    BYTES.get_or_init(|| compile_file(&fixture("plain.c"), &["-Wl,--hash-style=gnu"]))
 }
 
 /// The two entry points, for sources that need nothing else of them.
@@ -106,26 +110,12 @@ pub fn problem(bytes: &[u8]) -> Problem {
 pub fn load(images: &[Vec<u8>], symbol: &str) -> Vec<String> {
     static LOADER: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     let (loader, library) = LOADER.get_or_init(|| {
-        let (loader, library) = (
-            directory().join("loader"),
-            directory().join("libmicrokit.so"),
-        );
+        let (loader, library) = (directory().join("loader"), directory().join("libmicrokit.so"));
         let mut command = compiler();
-        command
-            .arg("-O1")
-            .arg("-o")
-            .arg(&loader)
-            .arg(fixture("loader.c"))
-            .arg("-ldl");
+        command.arg("-O1").arg("-o").arg(&loader).arg(fixture("loader.c")).arg("-ldl");
         finish(command);
         let mut command = compiler();
-        command.args([
-            "-shared",
-            "-fPIC",
-            "-nostdlib",
-            "-Wl,-soname,libmicrokit.so",
-            "-o",
-        ]);
+        command.args(["-shared", "-fPIC", "-nostdlib", "-Wl,-soname,libmicrokit.so", "-o"]);
         command.arg(&library).arg(fixture("microkit.c"));
         finish(command);
         (loader, library)
@@ -150,10 +140,7 @@ pub fn load(images: &[Vec<u8>], symbol: &str) -> Vec<String> {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     assert!(output.status.success(), "{}", output.status);
-    let lines: Vec<String> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), images.len());
     std::fs::remove_dir_all(folder).unwrap();
     lines
@@ -190,11 +177,7 @@ pub fn program_headers(bytes: &[u8]) -> Vec<(usize, ProgramHeader)> {
 #[track_caller]
 pub fn program_header(bytes: &[u8], kind: elf::ProgramType) -> usize {
     let headers = program_headers(bytes);
-    headers
-        .iter()
-        .find(|(_, header)| header.p_type.get(LE) == kind)
-        .expect("no such segment")
-        .0
+    headers.iter().find(|(_, header)| header.p_type.get(LE) == kind).expect("no such segment").0
 }
 
 /// The places in the file of the PT_LOAD segments.
@@ -233,10 +216,7 @@ pub fn dynamic(bytes: &[u8]) -> Vec<(usize, i64, u64)> {
 #[track_caller]
 pub fn entry(bytes: &[u8], tag: elf::DynamicTag) -> (usize, u64) {
     let entries = dynamic(bytes);
-    let found = entries
-        .iter()
-        .find(|(_, found, _)| *found == tag.0)
-        .expect("no such entry");
+    let found = entries.iter().find(|(_, found, _)| *found == tag.0).expect("no such entry");
     (found.0, found.2)
 }
 

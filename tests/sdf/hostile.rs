@@ -12,15 +12,8 @@ use super::fixtures;
 type Loaded = Result<(System, Vec<Diagnostic>), Vec<Diagnostic>>;
 
 fn load(text: String) -> (Source, Loaded) {
-    let source = Source {
-        path: PathBuf::from("hostile.system"),
-        text,
-    };
-    let options = Options {
-        search_path: vec![fixtures()],
-        arch: Arch::Any,
-        cpus: 4,
-    };
+    let source = Source { path: PathBuf::from("hostile.system"), text };
+    let options = Options { search_path: vec![fixtures()], arch: Arch::Any, cpus: 4 };
     let loaded = sdf::load(&source, &options);
     (source, loaded)
 }
@@ -29,9 +22,7 @@ fn load(text: String) -> (Source, Loaded) {
 fn error(text: String) -> String {
     let (source, loaded) = load(text);
     let errors = loaded.expect_err("it is refused");
-    let [error] = errors.as_slice() else {
-        panic!("{errors:?}")
-    };
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
     let (line, column) = source.position(error.span.start);
     let shown = render(&source, error, false);
     let place = format!("--> hostile.system:{line}:{column}");
@@ -41,32 +32,21 @@ fn error(text: String) -> String {
 
 #[test]
 fn entities_are_not_expanded() {
-    let mut text =
-        String::from("<?xml version=\"1.0\"?>\n<!DOCTYPE system [\n<!ENTITY a \"ha\">\n");
+    let mut text = String::from("<?xml version=\"1.0\"?>\n<!DOCTYPE system [\n<!ENTITY a \"ha\">\n");
     for (inner, outer) in ('a'..='y').zip('b'..='z') {
         let expanded = format!("&{inner};").repeat(10);
         writeln!(text, "<!ENTITY {outer} \"{expanded}\">").expect("a String takes all");
     }
     text += "]>\n<system>&z;</system>\n";
-    assert_eq!(
-        error(text),
-        "2:1 a document type declaration is not allowed"
-    );
+    assert_eq!(error(text), "2:1 a document type declaration is not allowed");
     let external = "<!DOCTYPE system SYSTEM \"file:///etc/passwd\"><system/>";
-    assert_eq!(
-        error(external.into()),
-        "1:1 a document type declaration is not allowed"
-    );
+    assert_eq!(error(external.into()), "1:1 a document type declaration is not allowed");
 }
 
 #[test]
 fn a_hundred_thousand_nested_elements() {
     let deep = "elements are nested more than 128 deep";
-    let closed = format!(
-        "{}{}",
-        "<system>\n".repeat(100_000),
-        "</system>\n".repeat(100_000)
-    );
+    let closed = format!("{}{}", "<system>\n".repeat(100_000), "</system>\n".repeat(100_000));
     assert_eq!(error(closed), format!("129:1 {deep}"));
     assert_eq!(error("<a>".repeat(100_000)), format!("1:385 {deep}"));
     let pds = "<protection_domain name='a'>\n".repeat(100_000);
@@ -76,25 +56,16 @@ fn a_hundred_thousand_nested_elements() {
 #[test]
 fn as_deep_as_it_may_be() {
     let pds = "<protection_domain name='a' id='0'>".repeat(127);
-    let (_, loaded) = load(format!(
-        "<system>{pds}{}</system>",
-        "</protection_domain>".repeat(127)
-    ));
+    let (_, loaded) = load(format!("<system>{pds}{}</system>", "</protection_domain>".repeat(127)));
     assert!(loaded.is_err());
 }
 
 #[test]
 fn a_million_nodes() {
     let elements = format!("<system>\n{}</system>", "<channel/>\n".repeat(1_000_000));
-    assert_eq!(
-        error(elements),
-        "65537:1 the file has more than 65536 elements"
-    );
+    assert_eq!(error(elements), "65537:1 the file has more than 65536 elements");
     let comments = format!("<system>{}</system>", "<!--c-->".repeat(1_000_000));
-    assert_eq!(
-        error(comments),
-        "1:1 the file has more than 262144 elements, texts and comments"
-    );
+    assert_eq!(error(comments), "1:1 the file has more than 262144 elements, texts and comments");
     let text = format!("<system>{}</system>", "<![CDATA[a]]>".repeat(1_000_000));
     assert!(load(text).1.is_err());
 }
@@ -134,16 +105,8 @@ fn many_errors_are_counted() {
     assert_eq!(findings.iter().filter(is_error).count(), 101);
     assert!(findings.len() <= 202, "{}", findings.len());
     let messages: Vec<&str> = findings.iter().map(|finding| &*finding.message).collect();
-    assert!(
-        messages.contains(&"and 14898 more errors"),
-        "{:?}",
-        messages.last()
-    );
-    assert!(
-        messages.contains(&"and 4900 more warnings"),
-        "{:?}",
-        messages.last()
-    );
+    assert!(messages.contains(&"and 14898 more errors"), "{:?}", messages.last());
+    assert!(messages.contains(&"and 4900 more warnings"), "{:?}", messages.last());
     assert_eq!(source.position(findings[0].span.start), (5_003, 6));
 }
 
@@ -164,11 +127,7 @@ fn long_words_are_cut() {
 
 #[test]
 fn addresses_at_the_edge() {
-    for number in [
-        "0xffffffffffffffff",
-        "0xfffffffffffff000",
-        "0x8000000000000000",
-    ] {
+    for number in ["0xffffffffffffffff", "0xfffffffffffff000", "0x8000000000000000"] {
         for size in ["0x1000", "0x7ffffffff000", "0x800000000000"] {
             let text = format!(
                 "<system><memory_region name='r' size='{size}' phys_addr='{number}'/>\
@@ -276,19 +235,13 @@ fn mutations_of_valid_files_never_panic() {
     let mut files: Vec<PathBuf> = fs::read_dir(fixtures())
         .expect("the fixtures are part of the source")
         .map(|entry| entry.expect("the fixtures are readable").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "system")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "system"))
         .collect();
     files.sort();
     let is_valid = |path: &PathBuf| path.to_string_lossy().contains("/valid_");
     let valid = files.iter().position(is_valid).expect("valid fixtures");
     let valid = valid..valid + files.iter().filter(|path| is_valid(path)).count();
-    let texts: Vec<String> = files
-        .iter()
-        .map(|path| fs::read_to_string(path).expect("text"))
-        .collect();
+    let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).expect("text")).collect();
     let (mut accepted, mut refused) = (0, 0);
     for round in 0..6000 {
         let start = match random.below(3) {
@@ -304,11 +257,7 @@ fn mutations_of_valid_files_never_panic() {
             Ok((system, warnings)) => {
                 accepted += 1;
                 assert!((1..=63).contains(&system.pds.len()), "round {round}");
-                assert!(
-                    warnings
-                        .iter()
-                        .all(|warning| warning.severity == Severity::Warning)
-                );
+                assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
                 warnings
             }
             Err(errors) => {
@@ -325,10 +274,7 @@ fn mutations_of_valid_files_never_panic() {
             assert!(found, "round {round}: {place} in {shown}");
         }
     }
-    assert!(
-        accepted > 100 && refused > 100,
-        "{accepted} accepted, {refused} refused"
-    );
+    assert!(accepted > 100 && refused > 100, "{accepted} accepted, {refused} refused");
 }
 
 fn mutate(random: &mut Random, text: &mut String, texts: &[String]) {
@@ -358,12 +304,8 @@ fn mutate(random: &mut Random, text: &mut String, texts: &[String]) {
 
 /// Changes one digit, which mostly leaves the file well-formed.
 fn mutate_digit(random: &mut Random, text: &mut String) {
-    let digits: Vec<usize> = text
-        .bytes()
-        .enumerate()
-        .filter(|(_, b)| b.is_ascii_digit())
-        .map(|(i, _)| i)
-        .collect();
+    let digits: Vec<usize> =
+        text.bytes().enumerate().filter(|(_, b)| b.is_ascii_digit()).map(|(i, _)| i).collect();
     if digits.is_empty() {
         return;
     }

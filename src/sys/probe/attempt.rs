@@ -50,7 +50,13 @@ pub(super) fn attempt(landlock_abi: u32, namespaces: Namespaces) -> Findings {
     else {
         return found;
     };
-    let child = Child { report: report_end.as_raw_fd(), go: go_end.as_raw_fd(), landlock_abi, namespaces };
+    let child = Child {
+        report: report_end.as_raw_fd(),
+        go: go_end.as_raw_fd(),
+        not_mine: go.as_raw_fd(),
+        landlock_abi,
+        namespaces,
+    };
     let (pid, clone3) = match spawn(flags, &child) {
         Ok(spawned) => spawned,
         Err(errno) => {
@@ -80,7 +86,7 @@ pub(super) fn attempt(landlock_abi: u32, namespaces: Namespaces) -> Findings {
 /// Which kinds of namespace the kernel makes, each together with a user namespace.
 pub(super) fn each_namespace() -> Findings {
     let works = |flags: libc::c_int| {
-        let child = Child { report: -1, go: -1, landlock_abi: 0, namespaces: Namespaces::None };
+        let child = Child { report: -1, go: -1, not_mine: -1, landlock_abi: 0, namespaces: Namespaces::None };
         finding("clone", spawn(flags, &child).map(drop))
     };
     let user = works(libc::CLONE_NEWUSER);
@@ -217,6 +223,8 @@ const CALLS: [&str; 13] = [
 struct Child {
     report: RawFd,
     go: RawFd,
+    /// The parent's end of `go`: as long as it is open here too, there is no end of file when the parent is gone.
+    not_mine: RawFd,
     landlock_abi: u32,
     namespaces: Namespaces,
 }
@@ -246,10 +254,12 @@ impl Child {
         }
     }
 
-    /// One byte, once the parent has become the tracer and written the maps.
+    /// One byte, once the parent has become the tracer and written the maps. A parent that ended before this child could ask for
+    /// the parent-death signal is an end of file.
     unsafe fn wait_for_parent(&self) {
         let mut byte = 0u8;
         unsafe {
+            libc::close(self.not_mine);
             if libc::read(self.go, (&raw mut byte).cast(), 1) != 1 {
                 libc::_exit(0);
             }

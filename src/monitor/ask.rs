@@ -1,0 +1,348 @@
+//! Launcher calls: what a PD asks the launcher for by a denied system call, checked against the plan and carried out from outside.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::message;
+use super::pd::Process;
+use super::{Monitor, OnFault};
+use crate::pd::Seam;
+use crate::plan::CapObject;
+use crate::sdf::PdIndex;
+use crate::sys::trace::Registers;
+use crate::sys::{abi, cputime, remote, trace};
+
+/// Words of the longest reply to a fault that are looked at.
+const REPLY_WORDS: usize = 20;
+
+/// A call, as its registers say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    op: u64,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+}
+
+impl Ask {
+    /// `None` for any other system call.
+    pub fn of(number: i64, registers: &Registers) -> Option<Self> {
+        (number == libc::SYS_exit_group && registers.rdi == abi::MK_LAUNCHER_CALL).then_some(Self {
+            op: registers.rsi,
+            a: registers.rdx,
+            b: registers.r10,
+            c: registers.r8,
+            d: registers.r9,
+        })
+    }
+}
+
+impl<S: Seam> Monitor<'_, S> {
+    /// Carries it out and lets the asker go on behind the call. `false`: this PD may not ask for that, so it is a fault.
+    pub(super) fn answer(
+        &mut self,
+        asker: PdIndex,
+        ask: Ask,
+        mut registers: Registers,
+        on_fault: OnFault,
+    ) -> io::Result<bool> {
+        if !self.may_ask(asker, ask) {
+            return Ok(false);
+        }
+        // A failure is the asker's to see; only a broken launcher ends the run.
+        let result = match self.carry_out(asker, ask, on_fault) {
+            Ok(value) => value as i64,
+            Err(errno) => -(errno as i64),
+        };
+        let pd = &self.pds[asker.0];
+        if pd.process == Process::Stopped && !pd.holds.fault {
+            registers.rax = result as u64;
+            trace::set_registers(pd.pd.child.pid, registers).or_else(gone_is_fine)?;
+        }
+        self.reschedule(on_fault)?;
+        self.settle(asker, on_fault)?;
+        Ok(true)
+    }
+
+    fn may_ask(&self, asker: PdIndex, ask: Ask) -> bool {
+        match ask.op {
+            abi::MK_OP_SLEEP | abi::MK_OP_SIGNALLED => self.schedules(),
+            _ => self.launch.plan.may_ask(asker),
+        }
+    }
+
+    fn carry_out(&mut self, asker: PdIndex, ask: Ask, on_fault: OnFault) -> Result<u64, Errno> {
+        let Ask { op, a, b, c, d } = ask;
+        match op {
+            abi::MK_OP_FAULT_TAKE => self.take_fault(asker, a),
+            abi::MK_OP_FAULT_REPLY => self.reply_to_fault(asker, a, b == 1, c, d, on_fault),
+            abi::MK_OP_PD_RESTART => {
+                let child = self.child(asker, a)?;
+                self.restart(child, b, on_fault)
+            }
+            abi::MK_OP_PD_STOP => {
+                let child = self.child(asker, a)?;
+                self.suspend(child, on_fault)
+            }
+            abi::MK_OP_PD_RESUME => {
+                let child = self.child(asker, a)?;
+                self.resume(child, on_fault)
+            }
+            abi::MK_OP_TCB_SUSPEND => {
+                let target = self.cap(asker, a, CapObject::Tcb)?;
+                self.suspend(target, on_fault)
+            }
+            abi::MK_OP_TCB_RESUME => {
+                let target = self.cap(asker, a, CapObject::Tcb)?;
+                self.resume(target, on_fault)
+            }
+            abi::MK_OP_TCB_READ => {
+                let target = self.cap(asker, a, CapObject::Tcb)?;
+                self.read_registers(asker, target, b == 1, c, d, on_fault)
+            }
+            abi::MK_OP_TCB_WRITE => {
+                let target = self.cap(asker, a, CapObject::Tcb)?;
+                self.write_registers(asker, target, b == 1, c, d, on_fault)
+            }
+            abi::MK_OP_SC_CONSUMED => {
+                let target = self.cap(asker, a, CapObject::SchedContext)?;
+                self.consumed(asker, target, b)
+            }
+            abi::MK_OP_SLEEP => self.sleep(asker),
+            abi::MK_OP_SIGNALLED => self.signalled_by(asker, a),
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+
+    fn child(&self, parent: PdIndex, id: u64) -> Result<PdIndex, Errno> {
+        let children = &self.launch.plan.pd(parent).children;
+        children.iter().find(|(child, _)| u64::from(*child) == id).map(|(_, pd)| *pd).ok_or(Errno::ENOENT)
+    }
+
+    fn cap(&self, holder: PdIndex, slot: u64, object: CapObject) -> Result<PdIndex, Errno> {
+        if slot >= abi::MK_SLOT_CHILD {
+            return match object {
+                CapObject::Tcb => self.child(holder, slot - abi::MK_SLOT_CHILD),
+                _ => Err(Errno::EPERM),
+            };
+        }
+        let caps = &self.launch.plan.pd(holder).cspace;
+        let cap = caps.iter().find(|cap| u64::from(cap.slot) == slot).ok_or(Errno::ENOENT)?;
+        if cap.object == object { Ok(cap.pd) } else { Err(Errno::EPERM) }
+    }
+
+    fn take_fault(&mut self, parent: PdIndex, address: u64) -> Result<u64, Errno> {
+        let pid = self.pid(parent);
+        let Some(child) = self.pds[parent.0].inbox.pop_front() else { return Ok(0) };
+        let id = self.launch.plan.pd(child).parent.map_or(0, |(_, id)| id);
+        let Some(pending) = self.pds[child.0].pending.as_mut() else { return Ok(0) };
+        pending.taken = true;
+        let message = match &pending.registers {
+            Some(registers) => message::of_fault(&pending.fault, registers),
+            None => message::of_end(),
+        };
+        let info = message.label << 12 | message.words.len() as u64;
+        let mut words = vec![u64::from(id), info];
+        words.extend(&message.words);
+        words.resize(2 + abi::MK_FAULT_MRS as usize, 0);
+        remote::write(pid, address, &words).map(|()| 1)
+    }
+
+    fn reply_to_fault(
+        &mut self,
+        parent: PdIndex,
+        id: u64,
+        resume: bool,
+        info: u64,
+        address: u64,
+        on_fault: OnFault,
+    ) -> Result<u64, Errno> {
+        let child = self.child(parent, id)?;
+        let is_taken = |pd: &super::pd::Watched| pd.pending.as_ref().is_some_and(|pending| pending.taken);
+        if !is_taken(&self.pds[child.0]) {
+            // It was restarted or resumed meanwhile: the reply has nobody to go to, as on seL4.
+            return Ok(0);
+        }
+        if !resume {
+            return Ok(0);
+        }
+        let count = ((info & 0x7f) as usize).min(REPLY_WORDS);
+        let words = remote::read(self.pid(parent), address, count)?;
+        self.let_go_on(child, info >> 12, &words);
+        self.settle(child, on_fault).map_err(|error| errno(&error))?;
+        Ok(0)
+    }
+
+    /// Ends a fault: the child goes on at the instruction, or where the reply says.
+    fn let_go_on(&mut self, child: PdIndex, label: u64, reply: &[u64]) {
+        let pid = self.pid(child);
+        let Some(pending) = self.pds[child.0].pending.take() else { return };
+        self.forget_in_inbox(child);
+        if let Some(mut registers) = pending.registers {
+            message::apply_reply(&pending.fault, &mut registers, label, reply);
+            let _ = trace::set_registers(pid, registers);
+            self.pds[child.0].holds.fault = false;
+        }
+    }
+
+    fn forget_in_inbox(&mut self, child: PdIndex) {
+        if let Some((parent, _)) = self.launch.plan.pd(child).parent {
+            self.pds[parent.0].inbox.retain(|waiting| *waiting != child);
+        }
+    }
+
+    fn suspend(&mut self, target: PdIndex, on_fault: OnFault) -> Result<u64, Errno> {
+        self.pds[target.0].holds.suspended = true;
+        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        Ok(0)
+    }
+
+    /// As seL4_TCB_Resume: a PD that is stopped by a fault tries again.
+    fn resume(&mut self, target: PdIndex, on_fault: OnFault) -> Result<u64, Errno> {
+        if self.pds[target.0].process == Process::Gone {
+            return Err(Errno::ESRCH);
+        }
+        self.let_go_on(target, u64::MAX, &[]);
+        self.pds[target.0].holds.suspended = false;
+        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        Ok(0)
+    }
+
+    fn restart(&mut self, child: PdIndex, entry: u64, on_fault: OnFault) -> Result<u64, Errno> {
+        self.pds[child.0].holds.suspended = true;
+        self.settle(child, on_fault).map_err(|error| errno(&error))?;
+        self.forget_in_inbox(child);
+        let pd = &mut self.pds[child.0];
+        pd.pending = None;
+        if pd.process == Process::Gone {
+            // Memory is not reset where there is some; a process that has ended has none left.
+            self.start_again(child).map_err(|_| Errno::EAGAIN)?;
+        } else {
+            let entry = self.entry(child, entry)?;
+            let pd = &self.pds[child.0];
+            let pid = pd.pd.child.pid;
+            let mut registers = trace::registers(pid)?;
+            // As after a call from nowhere: the return address is 0, and rsp + 8 is a multiple of 16.
+            let top = pd.pd.layout.stack + self.launch.plan.pd(child).stack_size;
+            registers.rsp = top - 8;
+            remote::write(pid, registers.rsp, &[0])?;
+            registers.rip = entry;
+            registers.rdi = pd.pd.layout.handoff;
+            registers.rbp = 0;
+            registers.rax = 0;
+            message::set_flags(&mut registers, Some(&0));
+            trace::set_registers(pid, registers)?;
+        }
+        let pd = &mut self.pds[child.0];
+        pd.holds.suspended = false;
+        pd.holds.fault = false;
+        self.settle(child, on_fault).map_err(|error| errno(&error))?;
+        Ok(0)
+    }
+
+    /// 0 and Microkit's link address mean the image's start; anything else is an address in the image, as its file or as its
+    /// process has it.
+    fn entry(&self, child: PdIndex, entry: u64) -> Result<u64, Errno> {
+        const MICROKIT_LINK_ADDRESS: u64 = 0x20_0000;
+        let layout = self.pds[child.0].pd.layout;
+        let size = self.launch.images[child.0].image.memory_size();
+        match entry {
+            0 | MICROKIT_LINK_ADDRESS => Ok(layout.restart),
+            offset if offset < size => Ok(layout.image_base + offset),
+            address if (layout.image_base..layout.image_base + size).contains(&address) => Ok(address),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Stopped, so that its registers can be had; [`Monitor::release`] undoes it.
+    fn inspect(&mut self, asker: PdIndex, target: PdIndex, on_fault: OnFault) -> Result<Pid, Errno> {
+        if target == asker {
+            // As on seL4: the current thread's registers are not its own to read this way.
+            return Err(Errno::EPERM);
+        }
+        self.pds[target.0].holds.inspected = true;
+        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        match self.pds[target.0].process {
+            Process::Stopped => Ok(self.pid(target)),
+            _ => Err(Errno::ESRCH),
+        }
+    }
+
+    fn release(&mut self, target: PdIndex, on_fault: OnFault) -> Result<(), Errno> {
+        self.pds[target.0].holds.inspected = false;
+        self.settle(target, on_fault).map_err(|error| errno(&error))
+    }
+
+    fn read_registers(
+        &mut self,
+        asker: PdIndex,
+        target: PdIndex,
+        suspend: bool,
+        count: u64,
+        address: u64,
+        on_fault: OnFault,
+    ) -> Result<u64, Errno> {
+        let result = self.inspect(asker, target, on_fault).and_then(trace::registers);
+        if suspend {
+            self.pds[target.0].holds.suspended = true;
+        }
+        self.release(target, on_fault)?;
+        let context = message::to_context(&result?);
+        let count = (count as usize).min(context.len());
+        remote::write(self.pid(asker), address, &context[..count])?;
+        Ok(0)
+    }
+
+    fn write_registers(
+        &mut self,
+        asker: PdIndex,
+        target: PdIndex,
+        resume: bool,
+        count: u64,
+        address: u64,
+        on_fault: OnFault,
+    ) -> Result<u64, Errno> {
+        let words = remote::read(self.pid(asker), address, (count as usize).min(REPLY_WORDS))?;
+        let written = self.inspect(asker, target, on_fault).and_then(|pid| {
+            let mut registers = trace::registers(pid)?;
+            message::set_context(&mut registers, &words);
+            trace::set_registers(pid, registers)
+        });
+        if resume && written.is_ok() {
+            let pd = &mut self.pds[target.0];
+            pd.holds.suspended = false;
+            pd.holds.fault = false;
+            pd.pending = None;
+            self.forget_in_inbox(target);
+        }
+        self.release(target, on_fault)?;
+        written.map(|()| 0)
+    }
+
+    fn consumed(&mut self, asker: PdIndex, target: PdIndex, address: u64) -> Result<u64, Errno> {
+        let now = cputime::microseconds(self.pid(target))?;
+        let pd = &mut self.pds[target.0];
+        let since = now.saturating_sub(pd.consumed_us);
+        pd.consumed_us = now;
+        remote::write(self.pid(asker), address, &[since])?;
+        Ok(0)
+    }
+
+    pub(super) fn pid(&self, pd: PdIndex) -> Pid {
+        self.pds[pd.0].pd.child.pid
+    }
+}
+
+/// A PD killed from outside in the middle of it all is told by its own event.
+pub(super) fn gone_is_fine(errno: Errno) -> Result<(), Errno> {
+    if errno == Errno::ESRCH { Ok(()) } else { Err(errno) }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

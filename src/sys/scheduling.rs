@@ -1,0 +1,28 @@
+//! Where and how a process is scheduled by Linux, set from outside (sched_setaffinity(2), setpriority(2), sched_setscheduler(2)).
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use super::check;
+
+/// Pins it to one CPU. EINVAL: this process may not use that CPU.
+pub fn pin(pid: Pid, cpu: u32) -> Result<(), Errno> {
+    let mut set = CpuSet::new();
+    set.set(cpu as usize)?;
+    sched_setaffinity(pid, &set)
+}
+
+/// Sets its nice value, -20 to 19. Below 0 needs privilege.
+pub fn set_nice(pid: Pid, nice: i32) -> Result<(), Errno> {
+    // SAFETY: setpriority(2) takes numbers.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, pid.as_raw() as libc::id_t, nice) } as _).map(drop)
+}
+
+/// SCHED_FIFO at this priority, 1 to 99. EPERM: the host does not allow it.
+pub fn set_realtime(pid: Pid, priority: i32) -> Result<(), Errno> {
+    let parameter = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads one sched_param.
+    check(unsafe { libc::sched_setscheduler(pid.as_raw(), libc::SCHED_FIFO, &raw const parameter) } as _)
+        .map(drop)
+}

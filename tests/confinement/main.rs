@@ -1,0 +1,32 @@
+//! What a PD is and what it can do, from outside: the kernel's files about each live PD against the plan of the same system file, and
+//! hostile programs against what the launcher reports of them. For some of it this program is launcher and PD host itself.
+
+#[path = "../startup/cases.rs"]
+mod cases;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod descriptors;
+mod memory;
+mod process;
+mod scene;
+mod smaps;
+
+use std::process::ExitCode;
+
+use mk_sandbox::pd;
+
+fn main() -> ExitCode {
+    pd::entry::<pd::Shipped>();
+    // cargo's own options say nothing to this program; a word selects the cases that have it in their names.
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let mut cases = cases::Cases::new(wanted);
+    for user in common::users() {
+        let scene = scene::Scene::new(user);
+        process::cases(&mut cases, &scene);
+        descriptors::cases(&mut cases, &scene);
+        memory::cases(&mut cases, &scene);
+        scene.end();
+    }
+    cases.finish()
+}
