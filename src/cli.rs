@@ -9,17 +9,19 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    BenchArgs, CcArgs, CheckArgs, CompletionsArgs, Console, DoctorArgs, Format, GraphArgs, LogArgs,
-    PolicyArgs, RunArgs, SdkArgs, ShowArgs, VerifyArgs,
+    BenchArgs, CcArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs, VerifyArgs,
 };
-use crate::commands::{bench, cc, check, doctor, graph, policy, run, say, sdk, show, verify};
+pub use crate::commands::inspect_args::{CheckArgs, ExplainArgs, GraphArgs, LockArgs, ShowArgs};
+use crate::commands::{
+    bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify,
+};
 use crate::exit::Exit;
 use crate::pd;
 
 const EXIT_CODES: &str = "\
 Exit codes:
     0  the system ended orderly, or nothing was found
-    1  a PD faulted and nobody handled it, or a call can never return
+    1  `check` found something at the level deny, a PD faulted and nobody handled it, or a call can never return
     2  the command line is wrong
     3  the system description or an image is invalid
     4  this host cannot enforce the sandbox that was asked for
@@ -58,6 +60,8 @@ enum Command {
     Check(CheckArgs),
     Show(ShowArgs),
     Graph(GraphArgs),
+    Lock(LockArgs),
+    Explain(ExplainArgs),
     Policy(PolicyArgs),
     Verify(VerifyArgs),
     Doctor(DoctorArgs),
@@ -92,6 +96,8 @@ impl Command {
             Self::Check(args) => check::run(&args).into(),
             Self::Show(args) => show::run(&args).into(),
             Self::Graph(args) => graph::run(&args).into(),
+            Self::Lock(args) => lock::run(&args).into(),
+            Self::Explain(args) => explain::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
             Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
@@ -112,11 +118,12 @@ impl Command {
             Self::Check(args) => Some(args.log),
             Self::Show(args) => Some(args.log),
             Self::Graph(args) => Some(args.log),
+            Self::Lock(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
             Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
-            Self::Bench(_) | Self::Cc(_) | Self::Sdk(_) | Self::Completions(_) => None,
+            Self::Bench(_) | Self::Cc(_) | Self::Sdk(_) | Self::Explain(_) | Self::Completions(_) => None,
         }
     }
 }

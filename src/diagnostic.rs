@@ -116,12 +116,21 @@ fn boundary(text: &str, offset: usize) -> usize {
 /// The finding for a terminal: the message, `--> file:line:column`, the line, a caret, the help.
 /// A span over several lines is shown on its first one.
 pub fn render(source: &Source, diagnostic: &Diagnostic, color: bool) -> String {
+    render_with_id(source, diagnostic, None, color)
+}
+
+/// [`render`] with the finding's id in brackets behind its severity.
+pub fn render_with_id(source: &Source, diagnostic: &Diagnostic, id: Option<&str>, color: bool) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     let path = source.path.display().to_string();
-    let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)));
+    let mut title = level.primary_title(printable(&diagnostic.message));
+    if let Some(id) = id {
+        title = title.id(id.to_owned());
+    }
+    let mut group = Group::with_title(title);
     let start = boundary(&source.text, diagnostic.span.start);
     let line = source.line(start);
     if line.text.len() > MAX_EXCERPT {

@@ -100,25 +100,6 @@ pub struct RunArgs {
     pub log: LogArgs,
 }
 
-/// Check a system description
-///
-/// Prints every error with its place, the line and what would be right. Images are not needed: a missing one is a warning.
-#[derive(Args, Clone, Debug)]
-pub struct CheckArgs {
-    /// The system description file
-    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
-    pub system: PathBuf,
-    /// Also look for images in DIR; may be repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub search_path: Vec<PathBuf>,
-    /// Judge by the rules of this architecture; any accepts what one of the others does
-    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
-    pub arch: Arch,
-    /// Verbosity.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
 /// Show what each protection domain of a system may do
 ///
 /// Memory regions with rights and addresses, channels, descriptors, system calls with the reason for each, Landlock
@@ -146,63 +127,6 @@ pub struct PolicyArgs {
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-/// Show a system in words
-///
-/// Protection domains with parents, priorities and CPUs; memory regions with who maps them where and how; channels both
-/// ways; who calls whom; and what of the file has no effect on Linux.
-#[derive(Args, Clone, Debug)]
-pub struct ShowArgs {
-    /// The system description file
-    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
-    pub system: PathBuf,
-    /// Also look for the files of prefilled regions in DIR; may be repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub search_path: Vec<PathBuf>,
-    /// Judge the file by the rules of this architecture
-    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
-    pub arch: Arch,
-    /// Verbosity.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// Draw a system
-///
-/// PDs inside their parents, memory regions and who maps them how, channels, calls. DOT is for Graphviz, Mermaid for
-/// Markdown renderers, SVG for everything that shows pictures.
-#[derive(Args, Clone, Debug)]
-pub struct GraphArgs {
-    /// The system description file
-    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
-    pub system: PathBuf,
-    /// What to write; by default what the name of FILE says, else dot
-    #[arg(long, value_enum)]
-    pub format: Option<GraphFormat>,
-    /// Write to FILE instead of standard output
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
-    /// Also look for the files of prefilled regions in DIR; may be repeated
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub search_path: Vec<PathBuf>,
-    /// Judge the file by the rules of this architecture
-    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
-    pub arch: Arch,
-    /// Verbosity.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// How a picture is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum GraphFormat {
-    /// For Graphviz
-    Dot,
-    /// For Markdown renderers
-    Mermaid,
-    /// A picture
-    Svg,
 }
 
 /// Prove the sandbox on this host: start the system, ask the kernel what each PD really has, compare it with the plan
@@ -389,7 +313,7 @@ fn tiers() -> impl TypedValueParser<Value = Tier> {
         .map(|word| if word == "compat" { Tier::Compat } else { Tier::Full })
 }
 
-fn architectures() -> impl TypedValueParser<Value = Arch> {
+pub(super) fn architectures() -> impl TypedValueParser<Value = Arch> {
     PossibleValuesParser::new(Arch::ALL.map(Arch::name)).map(|word| word.parse().unwrap_or_default())
 }
 

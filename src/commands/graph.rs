@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::args::{GraphArgs, GraphFormat};
+use super::inspect_args::{GraphArgs, GraphFormat};
 use super::{load, say, write_file};
 use crate::exit::Exit;
 use crate::report::graph::{self, Format};

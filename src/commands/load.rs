@@ -28,12 +28,7 @@ pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit
         Exit::Invalid
     })?;
     let search_path = search_path(path, extra);
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = sdf::Options {
-        search_path: search_path.clone(),
-        arch,
-        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-    };
+    let options = options(&search_path, arch);
     match sdf::load(&source, &options) {
         Ok((system, warnings)) => {
             tell(&source, &warnings);
@@ -46,8 +41,14 @@ pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit
     }
 }
 
+/// What a file is judged by on this host.
+pub(super) fn options(search_path: &[PathBuf], arch: Arch) -> sdf::Options {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    sdf::Options { search_path: search_path.to_vec(), arch, cpus: u32::try_from(cpus).unwrap_or(u32::MAX) }
+}
+
 /// The current directory, `--search-path` in order, the system file's own directory.
-fn search_path(system: &Path, extra: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn search_path(system: &Path, extra: &[PathBuf]) -> Vec<PathBuf> {
     let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let own = match system.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::args::ShowArgs;
+use super::inspect_args::ShowArgs;
 use super::{load, say};
 use crate::exit::Exit;
 use crate::report::show;

@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod formats;
 pub mod graph;
+pub mod lint;
+pub mod lock;
 pub mod show;
 pub mod words;
 
