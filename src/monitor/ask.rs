@@ -217,6 +217,8 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn restart(&mut self, child: PdIndex, entry: u64, on_fault: OnFault) -> Result<u64, Errno> {
+        // A refusal changes nothing.
+        let entry = self.entry(child, entry)?;
         self.pds[child.0].holds.suspended = true;
         self.settle(child, on_fault).map_err(|error| errno(&error))?;
         self.forget_in_inbox(child);
@@ -226,7 +228,6 @@ impl<S: Seam> Monitor<'_, S> {
             // Memory is not reset where there is some; a process that has ended has none left.
             self.start_again(child).map_err(|_| Errno::EAGAIN)?;
         } else {
-            let entry = self.entry(child, entry)?;
             let pd = &self.pds[child.0];
             let pid = pd.pd.child.pid;
             let mut registers = trace::registers(pid)?;

@@ -263,6 +263,7 @@ impl<S: Seam> Monitor<'_, S> {
         while let Some(due) = self.restarts.iter().position(|(when, _)| *when <= now) {
             let (_, index) = self.restarts.swap_remove(due);
             self.start_again(index)?;
+            self.reschedule(on_fault)?;
             self.settle(index, on_fault)?;
         }
         self.enforce_budgets(now, on_fault)?;
