@@ -5,6 +5,7 @@
 mod common;
 
 mod control;
+mod family;
 mod faults;
 
 use std::fs::{self, File};
