@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod capabilities;
 mod control;
 mod family;
 mod faults;
