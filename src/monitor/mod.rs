@@ -263,6 +263,7 @@ impl<S: Seam> Monitor<'_, S> {
         while let Some(due) = self.restarts.iter().position(|(when, _)| *when <= now) {
             let (_, index) = self.restarts.swap_remove(due);
             self.start_again(index)?;
+            self.reschedule(on_fault)?;
             self.settle(index, on_fault)?;
         }
         self.enforce_budgets(now, on_fault)?;
@@ -335,7 +336,7 @@ impl<S: Seam> Monitor<'_, S> {
         }
         if let Some((number, _)) = info.syscall
             && let Some(ask) = Ask::of(number.into(), &registers)
-            && self.answer(index, ask, registers, on_fault)?
+            && self.answer(index, ask, on_fault)?
         {
             return Ok(());
         }
@@ -452,7 +453,12 @@ impl<S: Seam> Monitor<'_, S> {
                 (Process::Running, false) => {
                     trace::interrupt(pid).or_else(gone_is_fine)?;
                     match trace::wait_for(pid)? {
-                        Some(Event::Interrupted(_) | Event::GroupStopped(_)) => pd.process = Process::Stopped,
+                        Some(Event::Interrupted(_) | Event::GroupStopped(_)) => {
+                            pd.process = Process::Stopped;
+                            if self.schedules() {
+                                self.print_console(index.0)?;
+                            }
+                        }
                         // It faulted or ended at this very moment; the interrupt still comes when it runs again.
                         Some(event) => self.take(event, on_fault)?,
                         None => return Ok(()),

@@ -4,7 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod capabilities;
 mod control;
+mod family;
 mod faults;
 
 use std::fs::{self, File};
