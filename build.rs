@@ -1,5 +1,5 @@
-//! Builds libmicrokit.so, which the binary carries and every PD runs on, and turns the numbers of `libmicrokit/abi.h`
-//! into Rust constants, so that the layout shared with C has one source.
+//! Builds libmicrokit.so, which the binary carries and every PD runs on, and the programs of `mk-sandbox bench`, and turns
+//! the numbers of `libmicrokit/abi.h` into Rust constants, so that the layout shared with C has one source.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,31 +32,72 @@ const LINK_FLAGS: &[&str] = &[
     "-Wl,--build-id=none,--hash-style=gnu",
 ];
 
+/// The bench's programs are images like a user's: built with what `mk-sandbox cc` gives the compiler.
+const PROGRAM_FLAGS: &[&str] = &[
+    "-std=gnu11",
+    "-O2",
+    "-g0",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-shared",
+    "-Wl,-z,relro,-z,now",
+    "-Wl,-z,noexecstack",
+    "-Wl,-z,separate-code",
+    "-Wl,-z,defs",
+    "-Wl,-s,--build-id=none",
+    "-Iinclude",
+];
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for dir in ["libmicrokit", "include"] {
+    for dir in ["libmicrokit", "include", "src/bench/programs"] {
         println!("cargo::rerun-if-changed={dir}");
     }
     build_libmicrokit(&out);
+    build_programs(&out);
     let abi = fs::read_to_string("libmicrokit/abi.h").expect("libmicrokit/abi.h is part of the source");
     fs::write(out.join("abi_numbers.rs"), numbers_of(&abi)).expect("OUT_DIR is writable");
 }
 
 fn build_libmicrokit(out: &Path) {
-    let mut sources: Vec<PathBuf> = fs::read_dir("libmicrokit")
-        .expect("libmicrokit is part of the source")
-        .map(|entry| entry.expect("libmicrokit is readable").path())
+    let mut command = compiler();
+    command.args(C_FLAGS).args(LINK_FLAGS).args(["-Iinclude", "-Ilibmicrokit"]).args(sources("libmicrokit"));
+    command.arg("-o").arg(out.join("libmicrokit.so"));
+    finish("libmicrokit.so", command);
+}
+
+/// `src/bench/programs/NAME.c` becomes NAME.elf.
+fn build_programs(out: &Path) {
+    for source in sources("src/bench/programs") {
+        let name = Path::new(source.file_name().expect("it is a file")).with_extension("elf");
+        let mut command = compiler();
+        command.args(PROGRAM_FLAGS).arg(&source).arg("-o").arg(out.join(&name));
+        command.arg("-L").arg(out).arg("-lmicrokit");
+        finish(&name.to_string_lossy(), command);
+    }
+}
+
+fn sources(dir: &str) -> Vec<PathBuf> {
+    let mut sources: Vec<PathBuf> = fs::read_dir(dir)
+        .expect("it is part of the source")
+        .map(|entry| entry.expect("it is readable").path())
         .filter(|path| path.extension().is_some_and(|ext| ext == "c"))
         .collect();
     sources.sort();
-    let compiler = cc::Build::new().get_compiler();
-    let mut command = Command::new(compiler.path());
-    command.args(C_FLAGS).args(LINK_FLAGS).args(["-Iinclude", "-Ilibmicrokit"]).args(&sources);
-    command.arg("-o").arg(out.join("libmicrokit.so"));
+    sources
+}
+
+fn compiler() -> Command {
+    Command::new(cc::Build::new().get_compiler().path())
+}
+
+fn finish(what: &str, mut command: Command) {
     match command.status() {
         Ok(status) if status.success() => {}
-        Ok(status) => panic!("libmicrokit.so: the C compiler ended with {status}: {command:?}"),
-        Err(error) => panic!("libmicrokit.so: no C compiler ({error}); install one or set CC"),
+        Ok(status) => panic!("{what}: the C compiler ended with {status}: {command:?}"),
+        Err(error) => panic!("{what}: no C compiler ({error}); install one or set CC"),
     }
 }
 

@@ -43,6 +43,12 @@ typedef seL4_MessageInfo_t microkit_msginfo;
  */
 void init(void);
 void notified(microkit_channel ch);
+/*
+ * A child has faulted: `msginfo` has the kind of fault as its label (seL4_Fault_*), the message registers say what and
+ * where (sel4/faults.h). The child stands still until it is answered: with seL4_True it goes on, at the instruction
+ * that faulted or, after a user exception or an unknown system call, as the registers of `*reply_msginfo` with label 0
+ * say. With seL4_False it stays as it is, unless the handler has restarted it.
+ */
 seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo *reply_msginfo);
 #ifndef __cplusplus
 microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo);
@@ -81,16 +87,32 @@ void microkit_notify(microkit_channel ch);
 microkit_msginfo microkit_ppcall(microkit_channel ch, microkit_msginfo msginfo);
 /* Interrupts have no source on Linux yet: a valid id does nothing. */
 void microkit_irq_ack(microkit_channel ch);
-/* Done when the running handler returns, before its reply. One a handler: a later one takes the place of an earlier. */
+/*
+ * Done when the running handler returns, before its reply. One a handler: a later one takes the place of an earlier. As
+ * memory survives microkit_pd_restart, what a handler had deferred when it was left is done after the next init.
+ */
 void microkit_deferred_notify(microkit_channel ch);
 void microkit_deferred_irq_ack(microkit_channel ch);
 
-/* Children. An id that is no child's prints `NAME FUNCTION: invalid child given 'N'` and returns. */
+/*
+ * Children. An id that is no child's prints `NAME FUNCTION: invalid child given 'N'` and returns.
+ *
+ * microkit_pd_restart: from whatever the child was doing it goes to `entry_point`, on an empty stack, its memory as it
+ * is. 0 and 0x200000, where Microkit links programs to, stand for the image's start: constructors, init, then its
+ * handlers. Any other value is an address in the image. Notifications that have reached no handler are still pending; a
+ * call that the child was serving is served again; a call that it had open is withdrawn.
+ *
+ * microkit_pd_stop: the child stands still, also in the midst of a handler, until it is resumed, where it was, or
+ * restarted.
+ */
 void microkit_pd_restart(microkit_child pd, seL4_Word entry_point);
 void microkit_pd_stop(microkit_child pd);
 void microkit_pd_resume(microkit_child pd);
 
-/* I/O ports. A port without a device behind it reads as all ones and ignores writes, as on a PC. */
+/*
+ * I/O ports. A port without a device behind it reads as all ones and ignores writes, as on a PC. An id that is no
+ * port's does the same and prints `NAME FUNCTION: invalid I/O port given 'N'`.
+ */
 seL4_Uint8 microkit_x86_ioport_read_8(microkit_ioport ioport_id, seL4_Word port_addr);
 seL4_Uint16 microkit_x86_ioport_read_16(microkit_ioport ioport_id, seL4_Word port_addr);
 seL4_Uint32 microkit_x86_ioport_read_32(microkit_ioport ioport_id, seL4_Word port_addr);

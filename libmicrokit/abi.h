@@ -66,8 +66,8 @@ struct mk_status {
  *
  * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `notified`,
  * `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call that it had
- * taken is served again. A call that a caller had open when it started again is withdrawn: it publishes one more, with
- * MK_INFO_WITHDRAWN in `info`, which is neither served nor answered with a message.
+ * taken is served again. A call that a caller had open when it started again is withdrawn: its number gets
+ * MK_SEQ_WITHDRAWN, the serving end then answers with the number alone. The launcher may do that for a stopped caller.
  *
  * The first cache line holds the counters, the label and five message registers.
  */
@@ -88,8 +88,8 @@ struct mk_supervisor {
     uint64_t faults;
 };
 
-/* Bit of `info`; a message has no extra capabilities, so it is never set otherwise. */
-#define MK_INFO_WITHDRAWN 128
+/* Bit of `seq`: 2 to the 62. */
+#define MK_SEQ_WITHDRAWN 4611686018427387904
 
 /* Message registers of the longest fault message (x86-64 UnknownSyscall has 19). */
 #define MK_FAULT_MRS 24

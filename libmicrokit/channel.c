@@ -149,11 +149,10 @@ void microkit_deferred_irq_ack(microkit_channel ch)
  */
 static void go_on(struct end *end)
 {
-    if ((end->rights & MK_MAY_CALL) != 0 && load_acquire(&end->in->seq) != end->calls) {
-        store_relaxed(&end->out->info, MK_INFO_WITHDRAWN);
-        __atomic_store_n(&end->out->seq, ++end->calls, __ATOMIC_SEQ_CST);
+    if ((end->rights & MK_MAY_CALL) != 0 && load_acquire(&end->in->seq) != load_relaxed(&end->out->seq)) {
+        __atomic_store_n(&end->out->seq, end->calls | MK_SEQ_WITHDRAWN, __ATOMIC_SEQ_CST);
     }
-    if (end->notified != 0 || load_relaxed(&end->out->seq) != 0) {
+    if (end->notified != 0 || end->calls != 0) {
         if (mk_scheduled) {
             mk_say_signalled(end);
         } else {

@@ -143,7 +143,7 @@ seL4_SchedContext_Consumed_t seL4_SchedContext_Consumed(seL4_SchedContext _servi
     return answer;
 }
 
-/* To bind and to yield would be to schedule, which is not a PD's on Linux: refused also where the slot holds one. */
+/* To bind and to yield is to schedule, which a PD cannot on Linux: refused also where the slot holds one. */
 seL4_Error seL4_SchedContext_Bind(seL4_SchedContext _service, seL4_CPtr cap)
 {
     (void)cap;

@@ -49,12 +49,14 @@ static struct wait_history waits;
 /* Bytes of one read from the doorbell. Large, so that a flood of rings costs its receiver few wake-ups. */
 static char rings[4096];
 
-/* Bit N is about entry N of `hears` or `serves`. */
+/* Bit N is about entry N of `hears` or `serves`, which have at most 62. Two words, so that they stay in registers. */
 struct pending {
     uint64_t notifications;
     uint64_t calls;
-    bool fault;
 };
+
+/* Of `calls`: a child's fault. */
+#define PENDING_FAULT ((uint64_t)1 << 63)
 
 void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
@@ -93,7 +95,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
 
 static struct pending look(void)
 {
-    struct pending pending = {0, 0, load_acquire(faults_raised) != faults_handled};
+    struct pending pending = {0, 0};
     for (uint32_t i = 0; i < hears.count; i++) {
         pending.notifications |= (uint64_t)(load_acquire(hears.word[i]) != hears.seen[i]) << i;
     }
@@ -106,6 +108,7 @@ static struct pending look(void)
         serves.ticket[__builtin_ctzll(fresh)] = serves.next_ticket++;
     }
     serves.queued = pending.calls;
+    pending.calls |= load_acquire(faults_raised) != faults_handled ? PENDING_FAULT : 0;
     return pending;
 }
 
@@ -154,6 +157,11 @@ static void serve(unsigned i)
     const struct end *end = &mk_ends[id];
     uint64_t call = load_acquire(serves.word[i]);
     serves.queued &= ~((uint64_t)1 << i);
+    if (call & MK_SEQ_WITHDRAWN) {
+        serves.taken[i] = call;
+        store_relaxed(&end->out->seq, call);
+        return;
+    }
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -161,10 +169,6 @@ static void serve(unsigned i)
         return;
     }
     serves.taken[i] = call;
-    if (load_relaxed(&end->in->info) & MK_INFO_WITHDRAWN) {
-        store_relaxed(&end->out->seq, call);
-        return;
-    }
     say_where(MK_IN_PROTECTED, id);
     if (protected_entry == 0) {
         mk_complain(0, "is missing the 'protected' entry point");
@@ -200,7 +204,7 @@ void mk_read_doorbell(void)
 
 static bool any(struct pending pending)
 {
-    return (pending.notifications | pending.calls | pending.fault) != 0;
+    return (pending.notifications | pending.calls) != 0;
 }
 
 /* Returns what is pending: something. */
@@ -255,7 +259,7 @@ void mk_loop(void)
         }
         if (pending.notifications != 0) {
             deliver(pending.notifications);
-        } else if (pending.fault) {
+        } else if (pending.calls & PENDING_FAULT) {
             handle_fault();
         } else {
             serve(first_of(pending.calls));

@@ -9,10 +9,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    CcArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    BenchArgs, CcArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs, VerifyArgs,
 };
 pub use crate::commands::inspect_args::{CheckArgs, ExplainArgs, GraphArgs, LockArgs, ShowArgs};
-use crate::commands::{cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show};
+use crate::commands::{
+    bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify,
+};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -61,7 +63,9 @@ enum Command {
     Lock(LockArgs),
     Explain(ExplainArgs),
     Policy(PolicyArgs),
+    Verify(VerifyArgs),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Cc(CcArgs),
     Sdk(SdkArgs),
     Completions(CompletionsArgs),
@@ -95,7 +99,9 @@ impl Command {
             Self::Lock(args) => lock::run(&args).into(),
             Self::Explain(args) => explain::run(&args).into(),
             Self::Policy(args) => policy::run(&args).into(),
+            Self::Verify(args) => verify::run(&args).into(),
             Self::Doctor(args) => doctor::run(&args).into(),
+            Self::Bench(args) => bench::run(&args).into(),
             Self::Cc(args) => cc::run(&args.arguments),
             Self::Sdk(args) => sdk::run(&args.directory).into(),
             Self::Completions(args) => {
@@ -114,9 +120,10 @@ impl Command {
             Self::Graph(args) => Some(args.log),
             Self::Lock(args) => Some(args.log),
             Self::Policy(args) => Some(args.log),
+            Self::Verify(args) => Some(args.log),
             Self::Doctor(args) => Some(args.log),
             // The arguments of `cc` are the compiler's; the others have nothing to tell.
-            Self::Cc(_) | Self::Sdk(_) | Self::Explain(_) | Self::Completions(_) => None,
+            Self::Bench(_) | Self::Cc(_) | Self::Sdk(_) | Self::Explain(_) | Self::Completions(_) => None,
         }
     }
 }

@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "libmicrokit/supervision.rs"]
+mod supervision;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

@@ -2,8 +2,8 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Message registers and invocations. A slot that holds nothing in this PD answers seL4_InvalidCapability; a signal to
- * such a slot is dropped, as the kernel drops it.
+ * Message registers and invocations. A slot that holds nothing in this PD answers seL4_InvalidCapability, one that
+ * holds something else seL4_IllegalOperation; a signal to either is dropped, as the kernel drops it.
  */
 #pragma once
 
@@ -52,6 +52,11 @@ seL4_MessageInfo_t seL4_Call(seL4_CPtr dest, seL4_MessageInfo_t msgInfo);
 
 seL4_Error seL4_IRQHandler_Ack(seL4_IRQHandler _service);
 
+/*
+ * Threads: slots of the system file's `cspace` that hold a TCB, and BASE_TCB_CAP + N for the child with id N. Words are
+ * counted in the order of seL4_UserContext: 1 to 20 are read (else seL4_RangeError), 0 to 20 are written (else
+ * seL4_TruncatedMessage), the others stay as they are. `arch_flags` means nothing on this architecture.
+ */
 seL4_Error seL4_TCB_Suspend(seL4_TCB _service);
 seL4_Error seL4_TCB_Resume(seL4_TCB _service);
 seL4_Error seL4_TCB_ReadRegisters(seL4_TCB _service, seL4_Bool suspend_source, seL4_Uint8 arch_flags, seL4_Word count,
@@ -59,6 +64,10 @@ seL4_Error seL4_TCB_ReadRegisters(seL4_TCB _service, seL4_Bool suspend_source, s
 seL4_Error seL4_TCB_WriteRegisters(seL4_TCB _service, seL4_Bool resume_target, seL4_Uint8 arch_flags, seL4_Word count,
                                    seL4_UserContext *regs);
 
+/*
+ * Scheduling contexts: slots of `cspace` that hold one. `consumed` is in microseconds since it was last asked for. The
+ * others are always refused with seL4_IllegalOperation: who runs when is settled by the system file and the launcher.
+ */
 seL4_Error seL4_SchedContext_Bind(seL4_SchedContext _service, seL4_CPtr cap);
 seL4_Error seL4_SchedContext_Unbind(seL4_SchedContext _service);
 seL4_Error seL4_SchedContext_UnbindObject(seL4_SchedContext _service, seL4_CPtr cap);

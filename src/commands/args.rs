@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{ArgAction, Args, ValueHint};
 use clap_complete::Shell;
 
+use crate::bench;
 use crate::monitor::Mode;
 use crate::plan::DEFAULT_HEAP_SIZE;
 use crate::sdf::Arch;
@@ -91,6 +92,9 @@ pub struct RunArgs {
     /// Allow what is refused by default; wx: a PD may write and execute the same region
     #[arg(long, value_name = "WHAT", value_enum)]
     pub allow: Vec<Allow>,
+    /// When all PDs are ready, print on standard error how long each step of the start took
+    #[arg(long)]
+    pub timings: bool,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
@@ -120,9 +124,36 @@ pub struct PolicyArgs {
     /// Memory that malloc can hand out in each PD, as for `run`
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_HEAP_SIZE, value_parser = heap_size)]
     pub heap_size: u64,
-    /// Let a PD write and execute the same region
-    #[arg(long, value_name = "WHAT", value_enum)]
-    pub allow: Vec<Allow>,
+    /// Verbosity.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Prove the sandbox on this host: start the system, ask the kernel what each PD really has, compare it with the plan
+///
+/// Every PD is started and confined, but none runs: what is looked at is the kernel's own account of its privileges,
+/// namespaces, limits, root, mappings and descriptors, and every system call number is tried by the launcher's hand. Ends
+/// with 0 when all agree and 1 on any difference.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The system description file
+    #[arg(value_name = "SYSTEM", value_hint = ValueHint::FilePath)]
+    pub system: PathBuf,
+    /// Also look for images in DIR; may be repeated
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search_path: Vec<PathBuf>,
+    /// Judge the file by the rules of this architecture
+    #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
+    pub arch: Arch,
+    /// First compile NAME.c beside SYSTEM where the image NAME.elf is missing or older
+    #[arg(long)]
+    pub build: bool,
+    /// How much of the sandbox this host must enforce, as for `run`
+    #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
+    pub tier: Tier,
+    /// Text for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,
@@ -215,6 +246,26 @@ pub struct DoctorArgs {
     pub log: LogArgs,
 }
 
+/// Measure how fast systems run on this host
+///
+/// Runs systems in the full sandbox beside the floors of the machine: the same round trips without any of ours, and prints the
+/// ratios. Machines differ and drift, so only ratios of one run mean anything. Takes a few minutes; nothing else should run.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Shorter measurements, fewer repetitions
+    #[arg(long)]
+    pub quick: bool,
+    /// Text for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// Only this row; may be repeated
+    #[arg(long, value_name = "ROW", value_parser = PossibleValuesParser::new(bench::rows().iter().map(|row| row.id)))]
+    pub only: Vec<String>,
+    /// End with exit code 1 when a target is missed by more than this factor, as 1.5
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    pub check: Option<f64>,
+}
+
 /// Compile a protection domain's image: $CC with what an image needs
 ///
 /// Runs $CC (cc when it is not set) with your arguments, the headers' place, -fPIC, and, when it links, -shared, libmicrokit
@@ -276,6 +327,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor >= 1.0 && factor.is_finite() => Ok(factor),
+        _ => Err("a number of at least 1".to_owned()),
+    }
+}
+
 /// Below a page there is no room for malloc's own tables; above 4 GiB a system of 63 PDs would not fit any host.
 const HEAP_SIZE: std::ops::RangeInclusive<u64> = 4096..=4 << 30;
 
@@ -312,6 +370,14 @@ mod tests {
             ["", "M", "0", "4095", "5G", "1.5M", "-1", "+-1", "0x", "99999999999999999999G", "1MM", "1é"]
         {
             assert!(heap_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn factors_are_at_least_one() {
+        assert_eq!(factor("1.5"), Ok(1.5));
+        for text in ["0.5", "-2", "nan", "inf", ""] {
+            assert!(factor(text).is_err(), "{text}");
         }
     }
 

@@ -86,11 +86,35 @@ fn pkg_config() -> String {
     )
 }
 
-/// The SDK in a directory that only this user can enter and that goes with this value.
+/// A directory that only this user can enter and that goes with this value.
 #[derive(Debug)]
-pub struct TemporarySdk {
-    directory: PathBuf,
+pub struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    /// Makes it under `$TMPDIR`, or `/tmp`.
+    ///
+    /// # Errors
+    /// The kernel's, with the path it was about.
+    pub fn new() -> io::Result<Self> {
+        private_directory().map(Self)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        // Who removed it first has done the same.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The SDK in a temporary directory.
+#[derive(Debug)]
+pub struct TemporarySdk(TemporaryDirectory);
 
 impl TemporarySdk {
     /// Writes it under `$TMPDIR`, or `/tmp`.
@@ -98,21 +122,14 @@ impl TemporarySdk {
     /// # Errors
     /// The kernel's, with the path it was about. Nothing is left behind then.
     pub fn new() -> io::Result<Self> {
-        let sdk = Self { directory: private_directory()? };
-        write_sdk(&sdk.directory)?;
-        Ok(sdk)
+        let directory = TemporaryDirectory::new()?;
+        write_sdk(directory.path())?;
+        Ok(Self(directory))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.directory
-    }
-}
-
-impl Drop for TemporarySdk {
-    fn drop(&mut self) {
-        // Who removed it first has done the same.
-        let _ = fs::remove_dir_all(&self.directory);
+        self.0.path()
     }
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod bench;
 pub mod build;
 pub mod cc;
 pub mod check;
@@ -15,10 +16,12 @@ pub mod inspect_args;
 pub mod load;
 pub mod lock;
 pub mod policy;
+pub mod prepare;
 pub mod run;
 pub mod sdk;
 pub mod show;
 pub mod tier;
+pub mod verify;
 
 use std::fs;
 use std::io::{self, Write};

@@ -12,7 +12,13 @@ use crate::plan::{DescriptorKind, PdPlan};
 use crate::sdf::PdIndex;
 
 /// The handoff of one PD. `status` and `go` are the ends of the pipes made for this start.
-pub(super) fn handoff(launch: &Launch, resources: &Resources, pd: &PdPlan, status: RawFd, go: RawFd) -> Handoff {
+pub(super) fn handoff(
+    launch: &Launch,
+    resources: &Resources,
+    pd: &PdPlan,
+    status: RawFd,
+    go: RawFd,
+) -> Handoff {
     let mut pages_of: BTreeMap<PdIndex, Vec<u64>> = BTreeMap::new();
     for end in pd.ends.iter().filter(|end| end.peer != pd.index) {
         pages_of.entry(end.peer).or_insert_with(|| vec![0]).push(end.incoming.page);

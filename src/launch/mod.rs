@@ -101,6 +101,27 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// What to do about it, where the kernel's word does not say.
+    pub fn hint(&self) -> Option<&'static str> {
+        let errno = match self {
+            Self::Interrupted => return None,
+            Self::Prepare { source, .. } => Errno::from_raw(source.raw_os_error()?),
+            Self::Pd { failure, .. } => Errno::from_raw(failure.errno),
+        };
+        match errno {
+            Errno::EMFILE => Some("a limit of this process: raise it with ulimit -Hn"),
+            Errno::ENFILE => Some("a limit of this host: /proc/sys/fs/file-max"),
+            Errno::EAGAIN => Some("the limit on processes is reached: ulimit -u, or pids.max of a container"),
+            Errno::ENOSPC | Errno::EUSERS => {
+                Some("a limit on namespaces is reached: /proc/sys/user/max_*_namespaces")
+            }
+            _ if self.exit() == Exit::Host => {
+                Some("`mk-sandbox doctor` says what this host lacks and how to allow it")
+            }
+            _ => None,
+        }
+    }
+
     /// An invalid image or address is the file's fault, a refused privilege the host's, anything else ours.
     pub fn exit(&self) -> Exit {
         let errno = match self {

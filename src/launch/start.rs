@@ -15,13 +15,13 @@ use nix::unistd::Pid;
 
 use super::prepare::{Pipe, Resources};
 use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
-use crate::pd::{ARGV0_PREFIX, Failure, Layout, REPORT_MAX, Report, Seam, Step};
+use crate::pd::{ARGV0_PREFIX, Failure, Layout, REPORT_MAX, Report, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
 use crate::sys::clone::{self, Child, ExecPlan, ExecStep};
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memfd;
-use crate::sys::{abi, trace};
+use crate::sys::{abi, floor, trace};
 
 /// A PD behind the barrier: confined, and not one instruction of its image run.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct RunningPd {
     pub child: Child,
     /// Where things lie in it.
     pub layout: Layout,
+    /// When each step of its start began.
+    pub times: StepTimes,
 }
 
 /// Longest time from the first clone to the last PD ready. Far beyond what 63 PDs take, since nothing but a broken host or an
@@ -46,6 +48,7 @@ struct Starting {
     /// Held until it is ready: the PD host takes its closing for the launcher's end.
     go: OwnedFd,
     layout: Option<Layout>,
+    times: StepTimes,
 }
 
 /// Starts every PD and waits until all are ready. On an error every process is gone and reaped.
@@ -84,7 +87,7 @@ fn start_some<S: Seam>(
         return Err(error);
     }
     let ready = |pd: Starting| {
-        pd.layout.map(|layout| RunningPd { index: pd.index, child: pd.child, layout })
+        pd.layout.map(|layout| RunningPd { index: pd.index, child: pd.child, layout, times: pd.times })
     };
     Ok(starting.into_iter().filter_map(ready).collect())
 }
@@ -125,7 +128,11 @@ fn spawn<S: Seam>(
     starting: &mut Vec<Starting>,
 ) -> Result<(), Failure> {
     let at = |step: Step| move |errno: Errno| Failure::new(step, errno);
-    let step = |step: Step| seam.before(step, &pd.name).map_err(at(step));
+    let mut times = [0; Step::ALL.len()];
+    let mut step = |step: Step| {
+        times[step as usize] = floor::cycles();
+        seam.before(step, &pd.name).map_err(at(step))
+    };
 
     step(Step::Clone)?;
     let go = pipe().map_err(at(Step::Clone))?;
@@ -156,7 +163,14 @@ fn spawn<S: Seam>(
     let child = clone::clone_and_exec(clone::NAMESPACES, &exec).map_err(at(Step::Clone))?;
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
-    starting.push(Starting { index: pd.index, child, status: status.read, go: go.write, layout: None });
+    starting.push(Starting {
+        index: pd.index,
+        child,
+        status: status.read,
+        go: go.write,
+        layout: None,
+        times: [0; Step::ALL.len()],
+    });
 
     step(Step::Trace)?;
     trace::seize(pid).map_err(|errno| Failure {
@@ -168,13 +182,17 @@ fn spawn<S: Seam>(
     if launch.schedule == Schedule::Linux
         && scheduling::apply(pid, pd, launch.realtime).map_err(at(Step::Scheduling))?
     {
-        tracing::warn!("PD `{}`: this host does not allow realtime priorities; nice {} instead", pd.name, pd.nice);
+        tracing::warn!(
+            "PD `{}`: this host does not allow realtime priorities; nice {} instead",
+            pd.name,
+            pd.nice
+        );
     }
     step(Step::IdMaps)?;
     identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
-    let go = starting.last().map(|pd| pd.go.as_fd());
-    if let Some(go) = go {
-        nix::unistd::write(go, &[1]).map_err(at(Step::IdMaps))?;
+    if let Some(pd) = starting.last_mut() {
+        pd.times = times;
+        nix::unistd::write(&pd.go, &[1]).map_err(at(Step::IdMaps))?;
     }
     Ok(())
 }
@@ -188,12 +206,10 @@ fn wait_until_ready(
     loop {
         for pd in starting.iter_mut().filter(|pd| pd.layout.is_none()) {
             let name = &launch.plan.pd(pd.index).name;
-            while let Some(event) = trace::next_event_of(pd.child.pid).map_err(|errno| LaunchError::Prepare {
-                what: "waiting for PDs to become ready".into(),
-                source: errno.into(),
+            while let Some(event) = trace::next_event_of(pd.child.pid).map_err(|errno| {
+                LaunchError::Prepare { what: "waiting for PDs to become ready".into(), source: errno.into() }
             })? {
-                handle(pd, event)
-                    .map_err(|failure| LaunchError::Pd { pd: name.clone(), failure })?;
+                handle(pd, event).map_err(|failure| LaunchError::Pd { pd: name.clone(), failure })?;
                 if pd.layout.is_some() {
                     break;
                 }
@@ -234,7 +250,12 @@ fn handle(pd: &mut Starting, event: trace::Event) -> Result<(), Failure> {
     let pid = event.pid();
     match event {
         Event::Signal(..) if is_ready(pid) => match read_report(&pd.status) {
-            Some(Report::Layout(layout)) => pd.layout = Some(layout),
+            Some(Report::Layout(layout, times)) => {
+                pd.layout = Some(layout);
+                for (known, time) in pd.times.iter_mut().zip(times.iter()) {
+                    *known = (*known).max(*time);
+                }
+            }
             Some(Report::Failed(failure)) => return Err(failure),
             None => return Err(Failure::new(Step::Ready, Errno::EPROTO)),
         },

@@ -178,15 +178,18 @@ impl<S: Seam> Monitor<'_, S> {
         Ok(0)
     }
 
-    /// Ends a fault: the child goes on at the instruction, or where the reply says.
+    /// Ends a fault, also one that nobody was told of but the user: the PD goes on at the instruction, or where the reply says.
     fn let_go_on(&mut self, child: PdIndex, label: u64, reply: &[u64]) {
         let pid = self.pid(child);
+        self.pds[child.0].holds.fault = false;
         let Some(pending) = self.pds[child.0].pending.take() else { return };
         self.forget_in_inbox(child);
-        if let Some(mut registers) = pending.registers {
+        // As they are now: whoever holds the child's thread may have written them meanwhile.
+        if pending.registers.is_some()
+            && let Ok(mut registers) = trace::registers(pid)
+        {
             message::apply_reply(&pending.fault, &mut registers, label, reply);
             let _ = trace::set_registers(pid, registers);
-            self.pds[child.0].holds.fault = false;
         }
     }
 
@@ -241,6 +244,8 @@ impl<S: Seam> Monitor<'_, S> {
         let pd = &mut self.pds[child.0];
         pd.holds.suspended = false;
         pd.holds.fault = false;
+        // What it slept for is forgotten.
+        self.wake(child);
         self.settle(child, on_fault).map_err(|error| errno(&error))?;
         Ok(0)
     }
@@ -319,6 +324,7 @@ impl<S: Seam> Monitor<'_, S> {
             pd.holds.fault = false;
             pd.pending = None;
             self.forget_in_inbox(target);
+            self.wake(target);
         }
         self.release(target, on_fault)?;
         written.map(|()| 0)

@@ -19,7 +19,11 @@ pub fn writes_memory(code: &[u8], address: u64) -> bool {
             OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
         )
     };
-    InstructionInfoFactory::new().info(&instruction).used_memory().iter().any(|memory| writes(memory.access()))
+    InstructionInfoFactory::new()
+        .info(&instruction)
+        .used_memory()
+        .iter()
+        .any(|memory| writes(memory.access()))
 }
 
 #[cfg(test)]

@@ -61,7 +61,9 @@ impl<S: Seam> Monitor<'_, S> {
         self.hold_for_domain();
         // First everybody stops whose time is over.
         for held in [true, false] {
-            for index in self.indices().filter(|index| self.pds[index.0].holds.domain == held).collect::<Vec<_>>() {
+            for index in
+                self.indices().filter(|index| self.pds[index.0].holds.domain == held).collect::<Vec<_>>()
+            {
                 self.settle(index, on_fault)?;
             }
         }

@@ -94,7 +94,7 @@ pub fn of_stop(
     registers: &Registers,
 ) -> Fault {
     let maps = procfs::maps(pid).unwrap_or_default();
-    let kind = kind(pid, info, registers);
+    let kind = kind(pid, info, registers, &maps);
     let code = Code { maps: &maps, image: image.0, name: image.1, layout };
     Fault {
         pd: pd.index,
@@ -115,7 +115,7 @@ pub fn of_end(pd: PdIndex, signal: Option<i32>) -> Fault {
     Fault { pd, kind: Kind::Ended { signal }, registers: None, place: String::new(), reason: reason.into() }
 }
 
-fn kind(pid: Pid, info: SignalInfo, registers: &Registers) -> Kind {
+fn kind(pid: Pid, info: SignalInfo, registers: &Registers, maps: &[Mapping]) -> Kind {
     /// si_code of a SIGSEGV that has no address, as a general protection fault (asm-generic/siginfo.h).
     const SI_KERNEL: i32 = 0x80;
     /// si_code of a SIGFPE for a division by zero.
@@ -147,7 +147,11 @@ fn kind(pid: Pid, info: SignalInfo, registers: &Registers) -> Kind {
             } else {
                 Access::Read
             };
-            Kind::Memory { address, access, present: info.code == SEGV_ACCERR }
+            // What is mapped without any right, as a guard is, is not there for the processor.
+            let is_guard =
+                |map: &Mapping| (map.start..map.end).contains(&address) && map.rights.starts_with("---");
+            let present = info.code == SEGV_ACCERR && !maps.iter().any(is_guard);
+            Kind::Memory { address, access, present }
         }
         libc::SIGFPE if info.code == FPE_INTDIV => Kind::Exception { signal: info.signal, vector: 0 },
         // The SSE exception: x87's would be 16, but compilers have not used it for decades.
@@ -210,7 +214,9 @@ fn place(code: &Code, pid: Pid, registers: &Registers) -> String {
         // call in the image. The stack is the PD's: a hostile one can only mislead whoever reads about itself.
         let stack = procfs::read_words(pid, registers.rsp, STACK_WORDS);
         // The byte before it is still the call's: behind a call that does not return, another function may begin.
-        let calls = stack.into_iter().filter(|word| code.in_image(word.wrapping_sub(1)) && is_behind_call(pid, *word));
+        let calls = stack
+            .into_iter()
+            .filter(|word| code.in_image(word.wrapping_sub(1)) && is_behind_call(pid, *word));
         let caller = calls.map(|word| word - 1).next();
         if let Some(name) = caller.and_then(|caller| code.name(caller)) {
             let _ = write!(text, ", called from {name}");

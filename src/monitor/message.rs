@@ -23,10 +23,15 @@ mod label {
     pub const VM_FAULT: u64 = 6;
 }
 
-/// Bytes of the x86-64 `syscall` instruction: a fault's instruction pointer stands on it.
-const SYSCALL_BYTES: u64 = 2;
+/// Puts a PD that is stopped behind a denied system call back onto the instruction, which is what a fault message, a reply and
+/// seL4's register invocations speak of.
+pub fn step_back(registers: &mut Registers) {
+    /// Bytes of the x86-64 `syscall` instruction.
+    const SYSCALL_BYTES: u64 = 2;
+    registers.rip = registers.rip.wrapping_sub(SYSCALL_BYTES);
+}
 
-/// The message of a fault with the registers at the time.
+/// The message of a fault with the registers at the time, on the instruction that faulted.
 pub fn of_fault(fault: &Fault, registers: &Registers) -> Message {
     let r = registers;
     let (label, words) = match &fault.kind {
@@ -41,10 +46,10 @@ pub fn of_fault(fault: &Fault, registers: &Registers) -> Message {
         }
         Kind::Syscall { number, .. } => {
             let general = [
-                r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14,
-                r.r15,
+                r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
+                r.r14, r.r15,
             ];
-            let rest = [r.rip - SYSCALL_BYTES, r.rsp, r.eflags, *number as u64];
+            let rest = [r.rip, r.rsp, r.eflags, *number as u64];
             (label::UNKNOWN_SYSCALL, [&general[..], &rest].concat())
         }
         Kind::Exception { vector, .. } => {
@@ -68,32 +73,14 @@ pub fn of_end() -> Message {
 pub fn apply_reply(fault: &Fault, registers: &mut Registers, label: u64, words: &[u64]) {
     let r = registers;
     match &fault.kind {
-        Kind::Syscall { .. } => {
-            // Behind a denied call the child stands after the instruction; the reply speaks of the instruction itself.
-            r.rip -= SYSCALL_BYTES;
-            if label == 0 {
-                let targets = [
-                    &mut r.rax,
-                    &mut r.rbx,
-                    &mut r.rcx,
-                    &mut r.rdx,
-                    &mut r.rsi,
-                    &mut r.rdi,
-                    &mut r.rbp,
-                    &mut r.r8,
-                    &mut r.r9,
-                    &mut r.r10,
-                    &mut r.r11,
-                    &mut r.r12,
-                    &mut r.r13,
-                    &mut r.r14,
-                    &mut r.r15,
-                    &mut r.rip,
-                    &mut r.rsp,
-                ];
-                targets.into_iter().zip(words).for_each(|(target, word)| *target = *word);
-                set_flags(r, words.get(17));
-            }
+        Kind::Syscall { .. } if label == 0 => {
+            let targets = [
+                &mut r.rax, &mut r.rbx, &mut r.rcx, &mut r.rdx, &mut r.rsi, &mut r.rdi, &mut r.rbp,
+                &mut r.r8, &mut r.r9, &mut r.r10, &mut r.r11, &mut r.r12, &mut r.r13, &mut r.r14, &mut r.r15,
+                &mut r.rip, &mut r.rsp,
+            ];
+            targets.into_iter().zip(words).for_each(|(target, word)| *target = *word);
+            set_flags(r, words.get(17));
         }
         Kind::Exception { .. } if label == 0 => {
             let targets = [&mut r.rip, &mut r.rsp];
@@ -116,8 +103,8 @@ pub fn set_flags(registers: &mut Registers, flags: Option<&u64>) {
 /// seL4_UserContext on x86-64, in its order.
 pub fn to_context(r: &Registers) -> [u64; 20] {
     [
-        r.rip, r.rsp, r.eflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
-        r.r13, r.r14, r.r15, r.fs_base, r.gs_base,
+        r.rip, r.rsp, r.eflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11,
+        r.r12, r.r13, r.r14, r.r15, r.fs_base, r.gs_base,
     ]
 }
 
@@ -127,21 +114,8 @@ pub fn set_context(r: &mut Registers, words: &[u64]) {
     targets.into_iter().zip(words).for_each(|(target, word)| *target = *word);
     set_flags(r, words.get(2));
     let general = [
-        &mut r.rax,
-        &mut r.rbx,
-        &mut r.rcx,
-        &mut r.rdx,
-        &mut r.rsi,
-        &mut r.rdi,
-        &mut r.rbp,
-        &mut r.r8,
-        &mut r.r9,
-        &mut r.r10,
-        &mut r.r11,
-        &mut r.r12,
-        &mut r.r13,
-        &mut r.r14,
-        &mut r.r15,
+        &mut r.rax, &mut r.rbx, &mut r.rcx, &mut r.rdx, &mut r.rsi, &mut r.rdi, &mut r.rbp, &mut r.r8,
+        &mut r.r9, &mut r.r10, &mut r.r11, &mut r.r12, &mut r.r13, &mut r.r14, &mut r.r15,
     ];
     general.into_iter().zip(words.iter().skip(3)).for_each(|(target, word)| *target = *word);
 }

@@ -11,12 +11,13 @@ mod domains;
 mod fault;
 mod idle;
 mod message;
+mod output;
 mod pd;
 mod schedule;
 mod wait;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -91,8 +92,14 @@ const IDLE_LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::fro
 /// Pauses before a PD is started again: the first, and the longest that doubling reaches.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
 
+/// Events taken at one go.
+const EVENTS_A_TURN: usize = 64;
+
 /// A number no PD has, for the signal descriptor in epoll.
 const SIGNALS: u64 = u64::MAX;
+
+/// Another, for standard output while its reader stalls.
+const STDOUT: u64 = u64::MAX - 1;
 
 /// How to watch.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +125,10 @@ struct Monitor<'a, S> {
     budgets: budget::Budgets,
     domains: Option<domains::Domains>,
     scheduler: schedule::Scheduler,
+    output: output::Output,
+    epoll: Epoll,
+    /// The reader of standard output has stalled, and the consoles are not listened to until it reads on.
+    stalled: bool,
     ended: Option<Ended>,
 }
 
@@ -150,6 +161,9 @@ pub fn run<S: Seam>(
         budgets: budget::Budgets::new(&launch.plan),
         domains: domains::Domains::new(&launch.plan),
         scheduler: schedule::Scheduler::new(&launch.plan),
+        output: output::Output::default(),
+        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        stalled: false,
         ended: None,
     };
     let ended = monitor.watch(on_fault);
@@ -159,9 +173,6 @@ pub fn run<S: Seam>(
         _ => Vec::new(),
     };
     monitor.print_consoles()?;
-    for pd in &mut monitor.pds {
-        pd.console.flush(&mut io::stdout().lock())?;
-    }
     monitor.tell_untaken(on_fault);
     Ok(Outcome { ended: ended?, faults: monitor.faults, waiting })
 }
@@ -169,10 +180,9 @@ pub fn run<S: Seam>(
 impl<S: Seam> Monitor<'_, S> {
     fn watch(&mut self, on_fault: OnFault) -> io::Result<Ended> {
         let until = self.options.until;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        self.epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         for (index, console) in self.resources.consoles.iter().enumerate() {
-            epoll.add(console.read.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+            self.epoll.add(console.read.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
         for index in self.indices() {
             self.open_watch(index)?;
@@ -184,6 +194,7 @@ impl<S: Seam> Monitor<'_, S> {
             self.settle(index, on_fault)?;
         }
         let mut look = IDLE_LOOK.0;
+        let mut more = false;
         loop {
             if let Some(ended) = self.ended {
                 return Ok(ended);
@@ -193,12 +204,13 @@ impl<S: Seam> Monitor<'_, S> {
                 return Ok(Ended::Limit);
             }
             let pause = [
+                more.then_some(Duration::ZERO),
                 deadline.map(|deadline| deadline - now),
                 until.idle.then_some(look),
                 self.timers(now),
             ];
             let mut events = [EpollEvent::empty(); 64];
-            let count = match epoll.wait(&mut events, timeout(pause.into_iter().flatten().min())) {
+            let count = match self.epoll.wait(&mut events, timeout(pause.into_iter().flatten().min())) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -207,15 +219,17 @@ impl<S: Seam> Monitor<'_, S> {
             for event in &events[..count] {
                 match event.data() {
                     SIGNALS => asked |= self.asked_to_end()?,
+                    STDOUT => self.push_output()?,
                     index => self.print_console(index as usize)?,
                 }
             }
-            self.take_events(on_fault)?;
+            // Timers first: a start on the way takes in the signals that tell of other PDs' events.
             self.run_timers(on_fault)?;
+            more = self.take_events(on_fault)?;
             if asked {
                 return Ok(Ended::Asked);
             }
-            if until.idle && count == 0 {
+            if until.idle && count == 0 && !more {
                 if self.is_idle() {
                     return Ok(Ended::Idle);
                 }
@@ -265,11 +279,21 @@ impl<S: Seam> Monitor<'_, S> {
         Ok(asked)
     }
 
-    fn take_events(&mut self, on_fault: OnFault) -> io::Result<()> {
-        while let Some(event) = trace::next_event()? {
-            self.take(event, on_fault)?;
+    /// True when there may be more: PDs that ask without end must not keep the launcher from signals, timers and consoles.
+    fn take_events(&mut self, on_fault: OnFault) -> io::Result<bool> {
+        for _ in 0..EVENTS_A_TURN {
+            match trace::next_event()? {
+                Some(event) => self.take(event, on_fault)?,
+                None => return Ok(false),
+            }
         }
-        Ok(())
+        // The kernel always names the first child that has an event; behind those that always have one, the others wait.
+        for index in self.indices() {
+            if let Some(event) = trace::next_event_of(self.pid(index))? {
+                self.take(event, on_fault)?;
+            }
+        }
+        Ok(true)
     }
 
     fn take(&mut self, event: Event, on_fault: OnFault) -> io::Result<()> {
@@ -291,7 +315,7 @@ impl<S: Seam> Monitor<'_, S> {
     fn stopped_for_signal(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
         self.pds[index.0].process = Process::Stopped;
         let pid = self.pid(index);
-        let (Ok(info), Ok(registers)) = (trace::signal_info(pid), trace::registers(pid)) else {
+        let (Ok(info), Ok(mut registers)) = (trace::signal_info(pid), trace::registers(pid)) else {
             // It was killed while it stopped; its end is the next event.
             return Ok(());
         };
@@ -320,6 +344,10 @@ impl<S: Seam> Monitor<'_, S> {
         let layout = self.pds[index.0].pd.layout;
         let fault =
             fault::of_stop(plan, plan.pd(index), (&image.image, &image.name), layout, pid, info, &registers);
+        if matches!(fault.kind, Kind::Syscall { .. }) {
+            message::step_back(&mut registers);
+            trace::set_registers(pid, registers).or_else(gone_is_fine)?;
+        }
         self.pds[index.0].holds.fault = true;
         self.raise(fault, Some(registers), on_fault)
     }
@@ -338,7 +366,7 @@ impl<S: Seam> Monitor<'_, S> {
         let index = fault.pd;
         // What the PD said before the fault comes first.
         self.print_console(index.0)?;
-        self.pds[index.0].console.flush(&mut io::stdout().lock())?;
+        self.end_line(index.0)?;
         self.leave_cpu(index);
         match self.launch.plan.pd(index).parent {
             Some((parent, _)) => {
@@ -442,8 +470,11 @@ impl<S: Seam> Monitor<'_, S> {
         if !self.restarts.is_empty() {
             return false;
         }
-        let can_run =
-            self.pds.iter().filter(|pd| pd.process != Process::Gone && !pd.holds.lasting()).collect::<Vec<_>>();
+        let can_run = self
+            .pds
+            .iter()
+            .filter(|pd| pd.process != Process::Gone && !pd.holds.lasting())
+            .collect::<Vec<_>>();
         // Stopped for its budget or domain: asleep if the stop came while it slept.
         let (stopped, running): (Vec<&Watched>, Vec<&Watched>) =
             can_run.iter().copied().partition(|pd| pd.process == Process::Stopped);
@@ -475,21 +506,80 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn print_console(&mut self, index: usize) -> io::Result<()> {
+        if self.output.full() {
+            return Ok(());
+        }
         let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
-        let mut out = io::stdout().lock();
-        self.pds[index].console.drain(pipe, &mut out)?;
-        out.flush()
+        self.pds[index].console.drain(pipe, &mut self.output)?;
+        self.push_output()
     }
 
+    fn end_line(&mut self, index: usize) -> io::Result<()> {
+        self.pds[index].console.flush(&mut self.output)?;
+        self.push_output()
+    }
+
+    fn push_output(&mut self) -> io::Result<()> {
+        let pushed = self.output.push();
+        self.printed(pushed)?;
+        if self.output.stalled() != self.stalled {
+            self.stalled = self.output.stalled();
+            self.listen_to_consoles(!self.stalled)?;
+        }
+        Ok(())
+    }
+
+    /// While the reader stalls, PDs that print wait for it in their pipes; it is heard when it reads on.
+    fn listen_to_consoles(&self, listen: bool) -> io::Result<()> {
+        let flags = if listen { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        for (index, console) in self.resources.consoles.iter().enumerate() {
+            self.epoll.modify(console.read.as_fd(), &mut EpollEvent::new(flags, index as u64))?;
+        }
+        let stdout = io::stdout();
+        if listen {
+            self.epoll.delete(stdout.as_fd())?;
+        } else {
+            self.epoll.add(stdout.as_fd(), EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT))?;
+        }
+        Ok(())
+    }
+
+    /// Whoever reads the consoles and has seen enough (`| head`) asks for the end.
+    fn printed(&mut self, printed: io::Result<()>) -> io::Result<()> {
+        match printed {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.ended.get_or_insert(Ended::Asked);
+                Ok(())
+            }
+            Err(error) => Err(io::Error::other(format!("cannot write to standard output: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// All that is left at the end.
     fn print_consoles(&mut self) -> io::Result<()> {
-        (0..self.pds.len()).try_for_each(|index| self.print_console(index))
+        for index in 0..self.pds.len() {
+            let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
+            let console = &mut self.pds[index].console;
+            console.drain(pipe, &mut self.output)?;
+            console.flush(&mut self.output)?;
+        }
+        let finished = self.output.finish().map(|lost| {
+            if lost > 0 {
+                tracing::warn!("nobody reads standard output: {lost} bytes of the PDs' consoles are lost");
+            }
+        });
+        self.printed(finished)
     }
 }
 
 fn timeout(pause: Option<Duration>) -> EpollTimeout {
     match pause {
         None => EpollTimeout::NONE,
+        Some(Duration::ZERO) => EpollTimeout::ZERO,
         // Rounded up, so that a wait never ends just before what it waits for.
-        Some(pause) => EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX),
+        Some(pause) => {
+            EpollTimeout::try_from(pause + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
+        }
     }
 }

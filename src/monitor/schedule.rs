@@ -68,7 +68,7 @@ impl Scheduler {
         self.cpus.values().filter_map(|cpu| cpu.turn_ends).min()
     }
 
-    fn to_the_back(&mut self, pd: PdIndex) {
+    fn move_to_back(&mut self, pd: PdIndex) {
         self.clock += 1;
         self.pds[pd.0].since = self.clock;
     }
@@ -103,7 +103,7 @@ impl<S: Seam> Monitor<'_, S> {
             turn.woken = true;
         } else {
             turn.ready = true;
-            self.scheduler.to_the_back(pd);
+            self.scheduler.move_to_back(pd);
         }
     }
 
@@ -141,7 +141,8 @@ impl<S: Seam> Monitor<'_, S> {
         let cpus: Vec<u32> = self.scheduler.cpus.keys().copied().collect();
         for number in cpus {
             let here = |pd: &PdIndex| self.scheduler.pds[pd.0].cpu == number;
-            let candidates: Vec<PdIndex> = self.indices().filter(here).filter(|pd| self.can_run(*pd)).collect();
+            let candidates: Vec<PdIndex> =
+                self.indices().filter(here).filter(|pd| self.can_run(*pd)).collect();
             let rank = |pd: &PdIndex| {
                 let turn = &self.scheduler.pds[pd.0];
                 (std::cmp::Reverse(turn.priority), turn.since)
@@ -198,7 +199,7 @@ impl<S: Seam> Monitor<'_, S> {
             return Ok(());
         }
         for pd in over {
-            self.scheduler.to_the_back(pd);
+            self.scheduler.move_to_back(pd);
         }
         self.reschedule(on_fault)
     }

@@ -33,7 +33,11 @@ pub fn unanswered<'a>(plan: &Plan, memory: impl Fn(PdIndex) -> &'a File) -> Vec<
         .iter()
         .flat_map(|pd| pd.ends.iter().map(move |end| (pd, end)))
         .filter(|(_, end)| end.rights.may_call)
-        .filter(|(_, end)| sequence(end.out) != sequence(end.incoming))
+        .filter(|(_, end)| {
+            let call = sequence(end.out);
+            // One that was withdrawn by a restart waits for nothing.
+            call != sequence(end.incoming) && call & abi::MK_SEQ_WITHDRAWN == 0
+        })
         .map(|(pd, end)| Waiting { caller: pd.index, id: end.id, callee: end.peer })
         .collect()
 }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use serde::{Deserialize, Serialize};
 
-use super::step::Failure;
+use super::step::{Failure, StepTimes};
 use crate::plan::{GuardPlan, ImagePlan, MapPlan};
 use crate::policy::Program;
 
@@ -128,8 +128,8 @@ pub struct HostEnd {
 pub enum Report {
     /// A step failed; the process ends.
     Failed(Failure),
-    /// All steps but the last filter are done.
-    Layout(Layout),
+    /// All steps but the last filter are done; when they began.
+    Layout(Layout, Box<StepTimes>),
 }
 
 /// Where things lie in the PD, for reading its faults.

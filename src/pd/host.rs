@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +17,7 @@ use super::seam::Seam;
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{self, descriptor, landlock, library, memory, privilege, seccomp};
+use crate::sys::{self, descriptor, floor, landlock, library, memory, privilege, seccomp, signals};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -65,7 +66,11 @@ fn report(fd: RawFd, report: &Report) {
 /// library looks at a descriptor with fcntl before it closes it, which the filter denies.
 fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> {
     let name = handoff.name.clone();
-    let step = |step: Step| seam.before(step, &name).map_err(|errno| Failure::new(step, errno));
+    let times = [const { Cell::new(0) }; Step::ALL.len()];
+    let step = |step: Step| {
+        times[step as usize].set(floor::cycles());
+        seam.before(step, &name).map_err(|errno| Failure::new(step, errno))
+    };
 
     step(Step::Handoff)?;
     // The kernel's list of this process's mappings, for sealing them when there is no procfs any more.
@@ -73,7 +78,7 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
         File::open("/proc/self/maps").map_err(|error| Failure::new(Step::Handoff, errno_of(&error)))?;
 
     step(Step::ParentDeath)?;
-    privilege::reset_signals().map_err(at(Step::ParentDeath))?;
+    signals::reset().map_err(at(Step::ParentDeath))?;
     privilege::die_with_parent().map_err(at(Step::ParentDeath))?;
     // SAFETY: the go pipe is this function's alone.
     check_parent(unsafe { descriptor::adopt(handoff.go) }).map_err(at(Step::ParentDeath))?;
@@ -82,6 +87,8 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     // A PD is process 1 of its pid namespace; setsid fails only for a process group leader, and then there is nothing to leave.
     nix::unistd::setsid().map_err(at(Step::Session))?;
     privilege::set_name(&name).map_err(at(Step::Session))?;
+    // What the launcher's user keeps from others must not keep the image from the PD.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
 
     step(Step::Hostname)?;
     nix::unistd::sethostname(&name).map_err(at(Step::Hostname))?;
@@ -143,16 +150,18 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     load::fill_handoff(page, handoff, &channels, &image).map_err(at(Step::Heap))?;
 
     step(Step::Seal)?;
-    let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
-    if !handoff.without.mseal {
-        confine::seal(&mappings).map_err(at(Step::Seal))?;
+    {
+        // Freed at the end of this block: what is allocated now comes out of the PD's heap.
+        let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
+        if !handoff.without.mseal {
+            confine::seal(&mappings).map_err(at(Step::Seal))?;
+        }
     }
 
     step(Step::FinalFilter)?;
     step(Step::Ready)?;
-    let layout =
-        Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
-    report(handoff.status, &Report::Layout(layout));
+    let layout = Layout { image_base: image.base, stack, restart: libmicrokit.restart, handoff: page as u64 };
+    report(handoff.status, &Report::Layout(layout, Box::new(times.map(Cell::into_inner))));
     let filters = std::mem::take(&mut handoff.final_filters);
     let top = stack + handoff.stack_size;
     finish(handoff.status, held, &filters, libmicrokit.start, page, top)

@@ -44,7 +44,8 @@ pub(super) fn libraries(handoff: &Handoff) -> Result<Entries, Failure> {
 }
 
 pub(super) fn image(path: &Path) -> Result<Image, Failure> {
-    let fail = |detail: String| Failure { errno: 0, detail, ..Failure::new(Step::Image, Errno::UnknownErrno) };
+    let fail =
+        |detail: String| Failure { errno: 0, detail, ..Failure::new(Step::Image, Errno::UnknownErrno) };
     // SAFETY: the launcher has refused IFUNC and taken the initialisers out, so no instruction of the image runs here.
     let loaded = unsafe { library::load(path) }.map_err(fail)?;
     let base =

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -45,6 +45,8 @@ pub(super) fn make(handoff: &Handoff) -> Result<PathBuf, Failure> {
         .mode(0o555)
         .open(&handoff.image_name)
         .map_err(file_error("creating the image's file"))?;
+    // A PD that is started again has the description that the one before has read to its end.
+    image.rewind().map_err(file_error("reading the image"))?;
     io::copy(&mut image, &mut copy).map_err(file_error("copying the image"))?;
     drop(copy);
 

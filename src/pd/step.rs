@@ -135,6 +135,9 @@ impl Step {
     }
 }
 
+/// When each step of a PD began, in cycles of the time stamp counter, by `Step as usize`; 0 where it was not seen.
+pub type StepTimes = [u64; Step::ALL.len()];
+
 /// Why a PD could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -123,7 +123,9 @@ pub(super) fn errors(system: &System) -> Vec<Diagnostic> {
                         pd.name,
                         system.region(map.region).name
                     ),
-                    help: Some("give it either w or x, and the other to another PD; or run with --allow wx".into()),
+                    help: Some(
+                        "give it either w or x, and the other to another PD; or run with --allow wx".into(),
+                    ),
                 });
             }
         }

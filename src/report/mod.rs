@@ -9,6 +9,10 @@ pub mod lock;
 pub mod show;
 pub mod words;
 
+mod timings;
+
+pub use timings::Timings;
+
 use crate::exit::Exit;
 use crate::monitor::{Ended, Fault, Outcome, Policy, Waiting};
 use crate::plan::Plan;

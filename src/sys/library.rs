@@ -21,7 +21,8 @@ pub struct Loaded {
 /// The object's own initialisers and IFUNC resolvers run: it must be trusted or have none.
 pub unsafe fn load(path: &Path) -> Result<Loaded, String> {
     // SAFETY: passed on to the caller.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| words(&error))?;
+    let library =
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| words(&error))?;
     Ok(Loaded { handle: library.into_raw() })
 }
 

@@ -12,6 +12,7 @@ pub mod abi;
 pub mod clone;
 pub mod cputime;
 pub mod descriptor;
+pub mod floor;
 pub mod landlock;
 pub mod library;
 pub mod memfd;
@@ -22,6 +23,7 @@ pub mod procfs;
 pub mod remote;
 pub mod scheduling;
 pub mod seccomp;
+pub mod signals;
 pub mod trace;
 
 use nix::errno::Errno;

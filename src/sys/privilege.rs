@@ -3,7 +3,6 @@
 use caps::CapSet;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use super::check;
 
@@ -84,14 +83,4 @@ pub fn limit_resources() -> Result<(), Errno> {
 pub fn limit_to_what_is_there(count: u64) -> Result<(), Errno> {
     setrlimit(Resource::RLIMIT_NOFILE, count, count)?;
     setrlimit(Resource::RLIMIT_STACK, 0, 0)
-}
-
-/// Default action for every signal and none blocked: what the Rust runtime installed is for the host, not for the PD.
-pub fn reset_signals() -> Result<(), Errno> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: the default action runs no code of this process.
-        unsafe { sigaction(signal, &default)? };
-    }
-    SigSet::all().thread_unblock()
 }

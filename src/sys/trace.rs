@@ -41,6 +41,11 @@ pub fn listen(pid: Pid) -> Result<(), Errno> {
     super::check(unsafe { libc::ptrace(libc::PTRACE_LISTEN, pid.as_raw(), 0, 0) }).map(drop)
 }
 
+/// Lets a stopped process make one instruction; it then stops with SIGTRAP, or for what the instruction caused.
+pub fn step(pid: Pid) -> Result<(), Errno> {
+    ptrace::step(pid, None)
+}
+
 /// Asks a running process to stop; the stop is an [`Event::Stopped`], unless it stops for a signal first.
 pub fn interrupt(pid: Pid) -> Result<(), Errno> {
     ptrace::interrupt(pid)
@@ -50,7 +55,26 @@ pub fn interrupt(pid: Pid) -> Result<(), Errno> {
 pub fn set_registers(pid: Pid, mut registers: Registers) -> Result<(), Errno> {
     // orig_rax below 0: the kernel takes the stop for one outside of a system call (arch/x86/kernel/signal.c).
     registers.orig_rax = u64::MAX;
+    make_acceptable(&mut registers);
     ptrace::setregs(pid, registers)
+}
+
+/// A process can give itself thread pointers and null selectors that the kernel shows to a tracer and then refuses to take back
+/// (arch/x86/kernel/ptrace.c). They are of no use to it, so they become 0: what it has done to itself must not fail its tracer.
+fn make_acceptable(registers: &mut Registers) {
+    /// TASK_SIZE_MAX with four-level paging.
+    const END: u64 = 0x7fff_ffff_f000;
+    const USER_RING: u64 = 3;
+    for base in [&mut registers.fs_base, &mut registers.gs_base] {
+        if *base >= END {
+            *base = 0;
+        }
+    }
+    for selector in [&mut registers.ds, &mut registers.es, &mut registers.fs, &mut registers.gs] {
+        if *selector & USER_RING != USER_RING {
+            *selector = 0;
+        }
+    }
 }
 
 /// Registers of a stopped process.

@@ -6,13 +6,14 @@
 // Each test program uses its own part of this.
 #![allow(dead_code)]
 
+pub mod markdown;
 mod process;
 
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -155,9 +156,27 @@ impl World {
         Running::start(command)
     }
 
+    /// Runs `mk-sandbox` with these arguments behind a line of shell, which changes what a process inherits.
+    pub fn run_behind(&self, line: &str, arguments: &[&str]) -> Outcome {
+        let mut command = self.user_command(Path::new("/bin/sh"));
+        command.arg("-c").arg(format!("{line} && exec \"$0\" \"$@\"")).arg(self.binary()).args(arguments);
+        Running::start(command).wait()
+    }
+
+    /// Runs `mk-sandbox` with these arguments and this standard output, which is not collected.
+    pub fn run_into(&self, stdout: impl Into<Stdio>, arguments: &[&str]) -> Outcome {
+        let mut command = self.command();
+        command.args(arguments);
+        Running::start_into(command, stdout.into()).wait()
+    }
+
     /// `mk-sandbox` as this user in this world's directory, with little in its environment.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(self.binary());
+        self.user_command(self.binary())
+    }
+
+    fn user_command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(self.dir()).env_clear().env("LC_ALL", "C").env("TMPDIR", self.dir());
         for name in ["PATH", "CC"] {
             if let Some(value) = std::env::var_os(name) {

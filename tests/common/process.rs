@@ -131,15 +131,25 @@ impl Printed {
 
 impl Running {
     /// Starts the command with nothing to read and both streams collected.
-    pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(command: Command) -> Self {
+        Self::start_into(command, Stdio::piped())
+    }
+
+    /// [`Running::start`] with another standard output, which is collected only if it is a new pipe.
+    pub fn start_into(mut command: Command, stdout: Stdio) -> Self {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         let started = {
             let _alone = no_spawning();
             command.spawn()
         };
         let mut child = started.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        // The command holds its own copy of the standard output it was given.
+        drop(command);
         let streams = Arc::new(Streams::default());
-        collect(&streams, Stream::Stdout, child.stdout.take().unwrap());
+        match child.stdout.take() {
+            Some(stdout) => collect(&streams, Stream::Stdout, stdout),
+            None => lock(&streams.state).ended += 1,
+        }
         collect(&streams, Stream::Stderr, child.stderr.take().unwrap());
         Self { child, streams, deadline: Instant::now() + LIMIT, is_over: false }
     }

@@ -34,7 +34,10 @@ fn open(pid: Pid) -> BTreeMap<i32, String> {
 
 fn exact(scene: &Scene, pd: &PdPlan, pid: Pid) -> String {
     let launcher = open(scene.launcher());
-    assert!(LEAKS.iter().all(|fd| launcher.contains_key(fd)), "the launcher has nothing to leak: {launcher:?}");
+    assert!(
+        LEAKS.iter().all(|fd| launcher.contains_key(fd)),
+        "the launcher has nothing to leak: {launcher:?}"
+    );
     let open = open(pid);
     let planned: Vec<i32> = pd.descriptors.iter().map(|held| held.fd).collect();
     assert_eq!(open.keys().copied().collect::<Vec<_>>(), planned, "{open:?}");

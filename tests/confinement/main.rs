@@ -6,11 +6,13 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attacks;
 mod descriptors;
 mod memory;
 mod process;
 mod scene;
 mod smaps;
+mod supervision;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         descriptors::cases(&mut cases, &scene);
         memory::cases(&mut cases, &scene);
         scene.end();
+        supervision::cases(&mut cases, user);
+        attacks::cases(&mut cases, user);
     }
     cases.finish()
 }

@@ -51,7 +51,14 @@ struct Unexplained {
 impl Unexplained {
     /// Takes the pages from `start` to `end`, which must be there with these rights and pass the look.
     #[track_caller]
-    fn take(&mut self, what: &str, start: u64, end: u64, rights: &str, look: impl Fn(u64, &Page) -> bool) -> usize {
+    fn take(
+        &mut self,
+        what: &str,
+        start: u64,
+        end: u64,
+        rights: &str,
+        look: impl Fn(u64, &Page) -> bool,
+    ) -> usize {
         for address in (start..end).step_by(PAGE as usize) {
             let page = self.pages.remove(&address);
             let page = page.unwrap_or_else(|| panic!("`{}`: {what}: nothing at {address:#x}", self.name));
@@ -88,7 +95,7 @@ fn is_memfd(page: &Page, name: &str) -> bool {
 fn accounted(scene: &Scene, pd: &PdPlan, pid: Pid) -> String {
     let mut left = Unexplained { pages: pages(pid), name: pd.name.clone() };
     let total = left.pages.len();
-    let planned = regions(pd, &mut left) + channels(scene, pd, &mut left);
+    let planned = regions(pd, &mut left) + channels(scene, pd, &mut left) + supervisor(pd, &mut left);
     let image_name = format!("/{}", pd.image.display());
     let image = elf_file(&mut left, &image_name, &scene.image(pd));
     let microkit = elf_file(&mut left, "/memfd:libmicrokit.so (deleted)", LIBMICROKIT);
@@ -112,14 +119,17 @@ fn regions(pd: &PdPlan, left: &mut Unexplained) -> usize {
         let right = |on: bool, letter: char| if on { letter } else { '-' };
         let perms = map.perms;
         let rights: String =
-            [right(perms.read, 'r'), right(perms.write, 'w'), right(perms.execute, 'x'), 's'].into_iter().collect();
+            [right(perms.read, 'r'), right(perms.write, 'w'), right(perms.execute, 'x'), 's']
+                .into_iter()
+                .collect();
         count += left.take(&map.name, map.vaddr, map.end(), &rights, |address, page| {
             is_memfd(page, &map.name) && page.offset == address - map.vaddr
         });
     }
     for guard in &pd.guards {
         let end = guard.vaddr + guard.size;
-        count += left.take("guard", guard.vaddr, end, "---p", |_, page| page.is_anonymous() && page.name.is_empty());
+        count += left
+            .take("guard", guard.vaddr, end, "---p", |_, page| page.is_anonymous() && page.name.is_empty());
     }
     count
 }
@@ -140,7 +150,9 @@ fn channels(scene: &Scene, pd: &PdPlan, left: &mut Unexplained) -> usize {
             assert_eq!(offsets, (0..pd.channel_pages).collect::<Vec<_>>(), "its own, one behind the other");
             assert_eq!(rights, BTreeSet::from(["rw-s"]));
             let first = pages[0].0;
-            assert!(pages.iter().enumerate().all(|(index, (address, _))| *address == first + index as u64 * PAGE));
+            assert!(
+                pages.iter().enumerate().all(|(index, (address, _))| *address == first + index as u64 * PAGE)
+            );
         } else {
             let expected = expected.remove(&other.index).unwrap_or_default();
             assert_eq!(offsets.len(), expected.len(), "`{}`: {offsets:?}", other.name);
@@ -150,6 +162,14 @@ fn channels(scene: &Scene, pd: &PdPlan, left: &mut Unexplained) -> usize {
     }
     assert!(expected.is_empty(), "{expected:?}");
     count
+}
+
+/// A parent's page about its children, which it can read.
+fn supervisor(pd: &PdPlan, left: &mut Unexplained) -> usize {
+    let pages = left.take_named(&format!("/memfd:supervisor:{} (deleted)", pd.name));
+    assert_eq!(pages.len(), usize::from(!pd.children.is_empty()));
+    assert!(pages.iter().all(|(_, page)| page.rights == "r--s"), "{pages:?}");
+    pages.len()
 }
 
 /// What the program headers make of a file: rights by page, from the file's first segment on.
@@ -313,6 +333,12 @@ fn shared(scene: &Scene) -> String {
         let own = expected.entry(format!("/memfd:channels:{} (deleted)", pd.name)).or_default();
         own.insert(&pd.name);
         own.extend(pd.ends.iter().map(|end| plan.pd(end.peer).name.as_str()));
+        if !pd.children.is_empty() {
+            expected.insert(
+                format!("/memfd:supervisor:{} (deleted)", pd.name),
+                BTreeSet::from([pd.name.as_str()]),
+            );
+        }
     }
     let seen: BTreeMap<String, BTreeSet<&str>> =
         memory.iter().map(|(name, files)| (name.clone(), users[files.first().unwrap()].clone())).collect();

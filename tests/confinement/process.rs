@@ -82,7 +82,11 @@ fn identity(scene: &Scene, _: &PdPlan, pid: Pid) -> String {
     assert_eq!(status["TracerPid"], scene.launcher().to_string());
     assert_eq!(status["PPid"], scene.launcher().to_string());
     for numbers in ["NSpid", "NStgid", "NSpgid", "NSsid"] {
-        assert_eq!(status[numbers].split_whitespace().collect::<Vec<_>>(), [&*pid.to_string(), "1"], "{numbers}");
+        assert_eq!(
+            status[numbers].split_whitespace().collect::<Vec<_>>(),
+            [&*pid.to_string(), "1"],
+            "{numbers}"
+        );
     }
     let mut ids = Vec::new();
     for (numbers, map) in [("Uid", "uid_map"), ("Gid", "gid_map")] {
@@ -240,7 +244,11 @@ fn host_users(scene: &Scene) -> String {
     match scene.user() {
         User::Root => {
             let distinct: BTreeSet<u32> = ids.iter().copied().collect();
-            assert_eq!(distinct.len(), scene.plan().pds.len(), "one for each PD, as user and as group: {ids:?}");
+            assert_eq!(
+                distinct.len(),
+                scene.plan().pds.len(),
+                "one for each PD, as user and as group: {ids:?}"
+            );
             assert!(distinct.iter().all(|id| (0x7000_0000..0x8000_0000).contains(id)), "{ids:x?}");
             format!("a different one for each PD: {distinct:?}")
         }

@@ -44,6 +44,13 @@ const SYSTEM: &str = r#"<system>
   <protection_domain name="alone" priority="1">
     <program_image path="alone.elf"/>
   </protection_domain>
+  <protection_domain name="parent" priority="8">
+    <program_image path="parent.elf"/>
+    <protection_domain name="child" id="5">
+      <program_image path="alone.elf"/>
+      <map mr="inner" vaddr="0x4000000" perms="rw"/>
+    </protection_domain>
+  </protection_domain>
   <channel><end pd="client" id="3" pp="true"/><end pd="server" id="61"/></channel>
   <channel><end pd="reader" id="0" pp="true"/><end pd="server" id="0"/></channel>
   <channel><end pd="client" id="7"/><end pd="reader" id="9" notify="false"/></channel>
@@ -91,6 +98,19 @@ void init(void) { microkit_dbg_puts("ready\n"); }
 void notified(microkit_channel ch) { (void)ch; }
 "#;
 
+const PARENT: &str = r#"
+#include <microkit.h>
+
+void init(void) { microkit_dbg_puts("ready\n"); }
+void notified(microkit_channel ch) { (void)ch; }
+
+seL4_Bool fault(microkit_child child, microkit_msginfo message, microkit_msginfo *reply)
+{
+    (void)child, (void)message, (void)reply;
+    return seL4_False;
+}
+"#;
+
 /// The system as it runs, and what the library plans for the same file.
 pub struct Scene {
     world: World,
@@ -111,6 +131,7 @@ impl Scene {
         world.program_with("server", SERVER, &["-Wl,--no-as-needed", "-lm"]);
         world.program("client", CLIENT);
         world.program("alone", ALONE);
+        world.program("parent", PARENT);
         let system = world.system("scene.system", SYSTEM);
 
         let (terminal, slave) = terminal();
@@ -138,18 +159,20 @@ impl Scene {
             });
         }
         let mut running = Running::start(command);
-        let names = ["server", "client", "reader", "alone"];
+        let names = ["server", "client", "reader", "alone", "parent", "child"];
         for name in names {
             running.wait_for_stdout(&format!("{name} | ready\n"));
         }
+        running.signal(Signal::SIGHUP);
         let pids = running.pds();
         assert_eq!(pids.len(), names.len(), "{pids:?}");
 
         let source = sdf::read_source(&system).unwrap();
-        let options = sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
+        let options =
+            sdf::Options { search_path: vec![world.dir().to_owned()], arch: sdf::Arch::Any, cpus: 1 };
         let (read, _) = sdf::load(&source, &options).unwrap();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus }).unwrap();
+        let plan = Plan::of(&read, &Options { heap_size: HEAP_SIZE, cpus, allow_wx: false }).unwrap();
         Self { world, running, plan, pids, _terminal: terminal }
     }
 
@@ -199,8 +222,9 @@ impl Scene {
         fs::canonicalize(self.world.binary()).unwrap().to_string_lossy().into_owned()
     }
 
-    /// Ends the system, which has run without a fault.
+    /// Ends the system, which has run without a fault. What its launcher was made to ignore it has ignored.
     pub fn end(self) {
+        assert_eq!(self.running.pds(), self.pids);
         self.running.signal(Signal::SIGTERM);
         self.running.wait().expect(0);
     }
@@ -220,6 +244,7 @@ fn terminal() -> (OwnedFd, OwnedFd) {
 /// A file of /proc/PID as text.
 #[track_caller]
 pub fn read(pid: Pid, file: &str) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"));
+    let bytes =
+        fs::read(format!("/proc/{pid}/{file}")).unwrap_or_else(|error| panic!("/proc/{pid}/{file}: {error}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }

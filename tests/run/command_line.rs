@@ -242,3 +242,41 @@ fn a_system_file_may_be_anywhere() {
             .says("cannot read the system description `nowhere.system`");
     });
 }
+
+#[test]
+fn what_the_shell_hands_down_does_not_matter() {
+    for_each_user(|world| {
+        init_program(world, "pd", "", "puts(\"up\");");
+        one_pd(world, "", "");
+        let run = |line: &str| world.run_behind(line, &["run", "--until-idle", "x.system"]);
+        for line in [
+            "umask 0777",
+            "trap '' INT TERM HUP CHLD PIPE SEGV SYS TRAP",
+            "exec <&-",
+            "exec 7</dev/null 9</dev/null",
+            "export LD_BIND_NOW= LD_LIBRARY_PATH=/nowhere GLIBC_TUNABLES=glibc.malloc.arena_max=9 MALLOC_ARENA_MAX=9",
+        ] {
+            let outcome = run(line);
+            assert_eq!(outcome.code, Some(0), "{line}\n{outcome}");
+            outcome.printed("pd", &["up"]);
+            assert_eq!(outcome.stderr, "", "{line}");
+        }
+        // Nowhere to print to, but it runs and ends.
+        assert_eq!(run("exec >&- 2>&-").code, Some(0));
+    });
+}
+
+/// What a limit stops is told with the limit.
+#[test]
+fn limits_of_the_host_are_named() {
+    for_each_user(|world| {
+        init_program(world, "pd", "", "puts(\"up\");");
+        let pds: String = (0..63)
+            .map(|index| format!("<protection_domain name=\"p{index}\"><program_image path=\"pd.elf\"/></protection_domain>"))
+            .collect();
+        world.system("x.system", &format!("<system>{pds}</system>"));
+        let files = world.run_behind("ulimit -n 64", &["run", "--until-idle", "x.system"]);
+        files.expect(4).says("Too many open files").says("ulimit -Hn");
+        assert_eq!(files.stdout, "");
+    });
+}

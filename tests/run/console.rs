@@ -115,3 +115,48 @@ fn a_flood_does_not_starve_the_others() {
         }
     });
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_system() {
+    for_each_user(|world| {
+        init_program(world, "pd", "", "for (;;) puts(\"more\");");
+        one_pd(world, "", "");
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        drop(reader);
+        let outcome = world.run_into(writer, &["run", "x.system"]);
+        outcome.expect(0);
+        assert_eq!(outcome.stderr, "");
+    });
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    for_each_user(|world| {
+        init_program(world, "pd", "", "puts(\"up\");");
+        one_pd(world, "", "");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        world
+            .run_into(full, &["run", "x.system"])
+            .expect(5)
+            .says("cannot write to standard output: No space left on device");
+    });
+}
+
+#[test]
+fn a_reader_that_stalls_holds_up_nobody_but_those_who_print() {
+    for_each_user(|world| {
+        world.program(
+            "flood",
+            "#include <microkit.h>
+            void init(void) { for (;;) microkit_dbg_puts(\"no end of it, whoever listens\\n\"); }
+            void notified(microkit_channel ch) { (void)ch; }",
+        );
+        world.system(
+            "flood.system",
+            "<system><protection_domain name='flood'><program_image path='flood.elf'/></protection_domain></system>",
+        );
+        let (unread, stdout) = std::io::pipe().expect("a pipe");
+        world.run_into(stdout, &["run", "--timeout", "1", "flood.system"]).expect(124).says("are lost");
+        drop(unread);
+    });
+}

@@ -258,6 +258,7 @@ impl Child {
     /// the parent-death signal is an end of file.
     unsafe fn wait_for_parent(&self) {
         let mut byte = 0u8;
+        // SAFETY: both descriptors are the child's copies, which nothing else here uses; one byte is read into one byte.
         unsafe {
             libc::close(self.not_mine);
             if libc::read(self.go, (&raw mut byte).cast(), 1) != 1 {
@@ -271,6 +272,7 @@ impl Child {
         let (call, errno) = step.err().unwrap_or((0, 0));
         let [a, b, c, d] = errno.to_le_bytes();
         let record = [layer as u8, call, a, b, c, d];
+        // SAFETY: the record has as many bytes.
         unsafe { libc::write(self.report, record.as_ptr().cast(), RECORD) };
     }
 
@@ -278,15 +280,17 @@ impl Child {
     unsafe fn drop_capabilities(&self) -> Step {
         if self.namespaces == Namespaces::None {
             // Only with the capability in a namespace of one's own; here the question is whether prctl answers at all.
+            // SAFETY: only asks.
             return unsafe { prctl(libc::PR_CAPBSET_READ, 0) };
         }
         for capability in 0..=63 {
+            // SAFETY: what it takes away, it takes from the child.
             match unsafe { prctl(libc::PR_CAPBSET_DROP, capability) } {
                 Err((_, libc::EINVAL)) => break,
                 other => other?,
             }
         }
-        // SECBIT_*_LOCKED and the bits themselves, but keep-caps (linux/securebits.h).
+        // SAFETY: as above. SECBIT_*_LOCKED and the bits themselves, but keep-caps (linux/securebits.h).
         unsafe { prctl(libc::PR_SET_SECUREBITS, 0b1110_1111) }
     }
 
@@ -307,6 +311,7 @@ impl Child {
             op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         ];
         let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        // SAFETY: the program and what points to it live until the calls are over; the filter is the child's own.
         unsafe {
             let installed =
                 check(libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter));
@@ -325,7 +330,10 @@ fn at(call: u8, result: libc::c_long) -> Step {
     check(result).map(drop).map_err(|errno| (call, errno as i32))
 }
 
+/// # Safety
+/// The option takes no pointer, and changes only what the child can do without.
 unsafe fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Step {
+    // SAFETY: passed on to the caller.
     at(6, unsafe { libc::prctl(option, argument, 0, 0, 0) }.into())
 }
 
@@ -333,6 +341,7 @@ unsafe fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Step {
 unsafe fn empty_root() -> Step {
     let (none, root, place, here) = (std::ptr::null(), c"/".as_ptr(), c"/proc".as_ptr(), c".".as_ptr());
     let data = std::ptr::null();
+    // SAFETY: every path is a literal that ends in NUL; the mounts are those of the child's own namespace.
     unsafe {
         // The user that the maps made: without them no file can be created.
         at(12, libc::syscall(libc::SYS_setresuid, 0, 0, 0))?;
@@ -355,6 +364,7 @@ unsafe fn empty_root() -> Step {
 /// A private page with these rights, or the step that failed.
 unsafe fn page(rights: libc::c_int) -> Result<*mut libc::c_void, (u8, i32)> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: new memory, at an address of the kernel's choice.
     let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, rights, flags, -1, 0) };
     if page == libc::MAP_FAILED { Err((11, Errno::last() as i32)) } else { Ok(page) }
 }
@@ -364,6 +374,7 @@ const PAGE: usize = 4096;
 unsafe fn deny_write_execute() -> Step {
     const PR_SET_MDWE: libc::c_int = 65;
     const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
+    // SAFETY: the page is new, and nothing of the child becomes executable later.
     unsafe {
         prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN)?;
         let page = page(libc::PROT_READ | libc::PROT_WRITE)?;
@@ -375,6 +386,7 @@ unsafe fn deny_write_execute() -> Step {
 }
 
 unsafe fn seal() -> Step {
+    // SAFETY: the page is new and nobody else's.
     unsafe {
         let page = page(libc::PROT_READ)?;
         at(7, libc::syscall(libc::SYS_mseal, page, PAGE, 0))?;
@@ -389,6 +401,7 @@ unsafe fn seal() -> Step {
 unsafe fn landlock() -> Step {
     const READ_DIR: u64 = 1 << 3;
     let handled = READ_DIR;
+    // SAFETY: the kernel reads the eight bytes it is told of; the child opens nothing afterwards.
     unsafe {
         let ruleset =
             libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, size_of::<u64>(), 0);

@@ -1,0 +1,213 @@
+//! From a system file to a launch: what `run` and `verify` have in common before the first process.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+
+use super::load::{self, Loaded};
+use super::{build, embedded, tier};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::exit::Exit;
+use crate::image::Image;
+use crate::launch::{Launch, LaunchError, PdImage, Schedule};
+use crate::pd::Step;
+use crate::plan::{self, Plan};
+use crate::policy::{Filters, PlanValues};
+use crate::report::Timings;
+use crate::sdf::{self, Arch, ProtectionDomain, Span, System};
+use crate::sys::probe::Tier;
+use crate::sys::signals;
+
+/// Bytes of the largest image file that is read.
+const IMAGE_MAX: u64 = 256 << 20;
+
+/// What the command line says about a launch.
+#[derive(Debug)]
+pub struct Wishes<'a> {
+    /// The system file.
+    pub system: &'a Path,
+    /// `--search-path`
+    pub search_path: &'a [PathBuf],
+    /// `--arch`
+    pub arch: Arch,
+    /// `--build`
+    pub build: bool,
+    /// `--heap-size`
+    pub heap_size: u64,
+    /// `--tier`
+    pub tier: Tier,
+    /// `--schedule`
+    pub schedule: Schedule,
+    /// `--realtime`
+    pub realtime: bool,
+    /// `--allow wx`
+    pub allow_wx: bool,
+}
+
+/// A system that can be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The file.
+    pub loaded: Loaded,
+    /// What to start.
+    pub launch: Launch,
+    /// How long it took to get here.
+    pub timings: Timings,
+}
+
+/// Reads, judges, builds and vets. Errors have been told when this returns one.
+pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
+    let mut timings = Timings::start();
+    let loaded = load::system(wishes.system, wishes.search_path, wishes.arch)?;
+    timings.done("reading the system");
+    if wishes.build {
+        build::images(&loaded)?;
+        timings.done("building images");
+    }
+    let Loaded { source, system, search_path } = &loaded;
+    let told = |diagnostics: Vec<Diagnostic>| {
+        load::tell(source, &diagnostics);
+        Exit::Invalid
+    };
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = plan::Options { heap_size: wishes.heap_size, cpus, allow_wx: wishes.allow_wx };
+    let plan = Plan::of(system, &options).map_err(told)?;
+    timings.done("planning");
+    let images = read_images(system, search_path).map_err(told)?;
+    timings.done("reading and vetting images");
+    let tier = tier::require(wishes.tier)?;
+    timings.done("looking at the host");
+    let filters = Filters::compile(std::env::consts::ARCH, &PlanValues::new()).map_err(|error| {
+        tell(&error.to_string());
+        Exit::Internal
+    })?;
+    timings.done("compiling filters");
+    let launch = Launch {
+        plan,
+        images,
+        filters,
+        landlock_abi: tier.landlock_abi,
+        without: tier.without,
+        schedule: wishes.schedule,
+        realtime: wishes.realtime,
+        libmicrokit: embedded::LIBMICROKIT,
+    };
+    Ok(Prepared { loaded, launch, timings })
+}
+
+/// Says why a system did not start, at its place in the file where it has one, and gives the exit code.
+pub fn refused(loaded: &Loaded, error: &LaunchError) -> Exit {
+    match place(&loaded.system, error) {
+        Some(span) => load::tell(&loaded.source, &[Diagnostic::error(span, error.to_string())]),
+        None => tell(&error.to_string()),
+    }
+    if let Some(hint) = error.hint() {
+        tell(hint);
+    }
+    error.exit()
+}
+
+/// What in the file is why the system did not start: an image that the dynamic linker refuses, a `map` at a taken address.
+fn place(system: &System, error: &LaunchError) -> Option<Span> {
+    let LaunchError::Pd { pd, failure } = error else { return None };
+    let pd = system.pds.iter().find(|candidate| candidate.name == *pd)?;
+    if failure.step == Step::Image && error.exit() == Exit::Invalid {
+        return Some(pd.image.span.clone());
+    }
+    let address = failure.address?;
+    let map = pd.maps.iter().find(|map| {
+        let end = map.vaddr + system.region(map.region).size;
+        // With the guards at its edges.
+        (map.vaddr.saturating_sub(plan::PAGE)..end + plan::PAGE).contains(&address)
+    })?;
+    Some(map.span.clone())
+}
+
+/// The signals that end a run, and those of children. From here on they are read from the descriptor: no handler runs, nothing is
+/// missed.
+pub fn take_signals() -> io::Result<SignalFd> {
+    Ok(signals::take(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?)
+}
+
+/// Every PD's image, read once, vetted, and bound to what the file sets in it. Errors of all PDs together.
+fn read_images(system: &System, search: &[PathBuf]) -> Result<Vec<PdImage>, Vec<Diagnostic>> {
+    let mut images = Vec::new();
+    let mut errors = Vec::new();
+    for pd in &system.pds {
+        match read_image(pd, search) {
+            Ok(image) => images.push(image),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(images) } else { Err(errors) }
+}
+
+fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<Diagnostic>> {
+    let error = |message: String, help: &str| {
+        vec![Diagnostic {
+            severity: Severity::Error,
+            span: pd.image.span.clone(),
+            message,
+            help: Some(help.to_owned()),
+        }]
+    };
+    let open = |path: &Path| {
+        let found = sdf::find_in_search_path(path, search).map_err(|_| {
+            if search.iter().any(|dir| dir.join(path).is_dir()) {
+                let message = format!("image `{}` of PD `{}` is a directory", path.display(), pd.name);
+                return error(message, "give the file in it");
+            }
+            let places = search.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
+            error(
+                format!("image `{}` of PD `{}` is not found", path.display(), pd.name),
+                &format!("looked in {places}; `run --build` compiles NAME.c to NAME.elf first"),
+            )
+        })?;
+        read_bounded(&found).map_err(|reason| {
+            error(
+                format!("image `{}` of PD `{}`: {reason}", found.display(), pd.name),
+                "give a readable file",
+            )
+        })
+    };
+    let bytes = open(&pd.image.path)?;
+    let symbols = match &pd.image.path_for_symbols {
+        Some(path) => Some((path, open(path)?)),
+        None => None,
+    };
+    let name = pd.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let vetted = Image::read(&name, bytes).and_then(|mut image| {
+        if let Some((path, bytes)) = symbols {
+            image.use_symbols_of(&path.to_string_lossy(), bytes)?;
+        }
+        Ok(image)
+    });
+    let image = vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
+    let (plan, patches) = plan::bind_image(pd, &image)?;
+    Ok(PdImage { bytes: image.prepared(&patches), image, name, plan })
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    // Opening a pipe would wait for somebody to write to it.
+    if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
+        return Err("not a regular file".into());
+    }
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(IMAGE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > IMAGE_MAX {
+        return Err(format!("larger than {} MiB", IMAGE_MAX >> 20));
+    }
+    Ok(bytes)
+}
+
+/// A message of the program itself, on standard error.
+pub fn tell(message: &str) {
+    eprintln!("mk-sandbox: {message}");
+}
