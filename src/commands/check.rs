@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::inspect_args::{CheckArgs, CheckFormat};
 use super::{images, load, lock, say, write_file};
@@ -135,7 +135,7 @@ fn read_baseline(path: &Path) -> Result<Baseline, Exit> {
     })
 }
 
-fn write_baseline(path: &PathBuf, judged: &[Judged]) -> Exit {
+fn write_baseline(path: &Path, judged: &[Judged]) -> Exit {
     let baseline = Baseline::of(judged);
     let text = match baseline.to_text() {
         Ok(text) => text,

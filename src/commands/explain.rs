@@ -36,9 +36,9 @@ fn word(level: Level) -> &'static str {
 fn explain(lint: &Lint) -> String {
     let change = match lint.adjustable {
         true => format!(
-            "Level: {level}. Another one: --deny, --warn or --allow {id}; for one place in a system file:\n\
-             <!-- mk-allow {id}: reason -->",
-            level = word(lint.level),
+            "Level: {}. For another one: --deny, --warn or --allow {id}.\n\
+             For one place in a system file: <!-- mk-allow {id}: reason -->",
+            word(lint.level),
             id = lint.id
         ),
         false => format!("Level: {}, always.", word(lint.level)),

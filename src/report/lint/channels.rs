@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use super::images::{ImageFile, imports};
 use super::{Finding, kinds, pd_name};
 use crate::report::words::list;
@@ -87,15 +89,18 @@ enum Wait {
     Fault,
 }
 
-/// For each call: the shortest way on which the callee, in the end, waits for the caller.
+/// For each call: the shortest way on which the callee, in the end, waits for the caller. A circle is told once.
 fn cycles(system: &System, found: &mut Vec<Finding>) {
+    let mut told: BTreeSet<BTreeSet<PdIndex>> = BTreeSet::new();
     for channel in &system.channels {
         let [one, other] = &channel.ends;
         for (from, to) in [(one, other), (other, one)] {
             if !from.pp {
                 continue;
             }
-            if let Some(way) = way_back(system, to.pd, from.pd) {
+            if let Some(way) = way_back(system, to.pd, from.pd)
+                && told.insert(way.iter().map(|(pd, ..)| *pd).chain([from.pd]).collect())
+            {
                 let mut words =
                     vec![format!("{} calls {}", pd_name(system, from.pd), pd_name(system, to.pd))];
                 words.extend(way.iter().map(|(pd, wait, next)| {

@@ -20,6 +20,7 @@ pub use images::{ImageFile, NotRead};
 pub use kinds::Lint;
 pub use levels::{Levels, UnknownId};
 
+use super::show::interrupt;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::sdf::{PdIndex, Span, System};
 
@@ -139,21 +140,28 @@ pub(crate) fn of_diagnostic(lint: &'static Lint, diagnostic: Diagnostic) -> Find
     Finding { lint, span, message, help, related: Vec::new() }
 }
 
-/// The kind of a warning follows from the element that it is about.
+/// The kind of a warning follows from the element that it is about; so do its words where the reader's name nothing, as a
+/// finding is known again by them.
 fn of_warning(system: &System, warning: Diagnostic) -> Finding {
     let inside = |span: &Span| span.start <= warning.span.start && warning.span.end <= span.end;
-    let devices = system.pds.iter().flat_map(|pd| {
-        let irqs = pd.irqs.iter().map(|irq| &irq.span);
-        irqs.chain(pd.ioports.iter().map(|port| &port.span))
+    let region = system.regions.iter().find(|region| inside(&region.span));
+    let mut devices = system.indexed_pds().flat_map(|(index, pd)| {
+        let irqs = pd.irqs.iter().map(move |irq| {
+            let what = interrupt(irq.source);
+            (&irq.span, format!("{what} of PD {} never arrives", pd_name(system, index)))
+        });
+        let ports = pd.ioports.iter().map(move |port| {
+            (&port.span, format!("ioport {} of PD {} reaches no device", port.id, pd_name(system, index)))
+        });
+        irqs.chain(ports)
     });
-    let lint = if system.regions.iter().any(|region| region.span == warning.span) {
-        &kinds::REGION_UNUSED
-    } else if devices.chain(system.regions.iter().map(|region| &region.span)).any(inside) {
-        &kinds::INERT_DEVICE
-    } else {
-        &kinds::SYSTEM_WARNING
-    };
-    of_diagnostic(lint, warning)
+    let device = devices.find(|(span, _)| inside(span)).map(|(_, message)| message);
+    match (region, device) {
+        (Some(region), _) if region.span == warning.span => of_diagnostic(&kinds::REGION_UNUSED, warning),
+        (Some(_), _) => of_diagnostic(&kinds::INERT_DEVICE, warning),
+        (None, Some(message)) => Finding { message, ..of_diagnostic(&kinds::INERT_DEVICE, warning) },
+        (None, None) => of_diagnostic(&kinds::SYSTEM_WARNING, warning),
+    }
 }
 
 /// By place, then by the order of the kinds.

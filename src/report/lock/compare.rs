@@ -267,18 +267,22 @@ fn mappings(
 
 fn channels(pd: &str, was: &[Channel], now: &[Channel], changes: &mut Changes) {
     let who = format!("PD {}", quoted(pd));
-    let verbs: [(&str, fn(&Channel) -> bool); 3] = [
-        ("notify", |channel| channel.notify),
-        ("call", |channel| channel.call),
-        ("be reached by", |channel| !channel.notify && !channel.call),
-    ];
+    type Has = fn(&Channel) -> bool;
+    let silent: Has = |channel| !channel.notify && !channel.call;
+    let verbs: [(&str, Has); 3] =
+        [("notify", |channel| channel.notify), ("call", |channel| channel.call), ("be reached by", silent)];
     for (verb, has) in verbs {
-        // Peer and ids of every channel with this right.
-        let own = |channels: &[Channel]| -> BTreeSet<(String, u8, u8)> {
-            let own = channels.iter().filter(|channel| has(channel));
+        // Peer and ids of every channel with this right. An end that has none in only one of the two files is told of by
+        // the rights that it has in the other.
+        let own = |channels: &[Channel], others: &[Channel]| -> BTreeSet<(String, u8, u8)> {
+            let told = |channel: &Channel| {
+                let same = |other: &Channel| other.id == channel.id && other.peer == channel.peer;
+                silent(channel) && others.iter().any(|other| same(other) && !silent(other))
+            };
+            let own = channels.iter().filter(|channel| has(channel) && !told(channel));
             own.map(|channel| (channel.peer.clone(), channel.id, channel.peer_id)).collect()
         };
-        let (was, now) = (own(was), own(now));
+        let (was, now) = (own(was, now), own(now, was));
         let mut lost: Vec<_> = was.difference(&now).collect();
         for (peer, id, peer_id) in now.difference(&was) {
             let about = About::End(pd.to_owned(), *id);
