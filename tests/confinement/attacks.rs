@@ -90,6 +90,7 @@ fn expected(probe: &'static str) -> Expected {
         "store_text" | "store_peer_words" | "store_peer_status" => Fault("…: that memory is read-only"),
         "stack_overflow" => Fault("…: stack overflow: the stack has 0x2000 bytes"),
         "read_peer_doorbell"
+        | "read_other_descriptors"
         | "read_console"
         | "read_standard_input"
         | "write_own_doorbell"
