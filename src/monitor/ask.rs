@@ -141,11 +141,9 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn take_fault(&mut self, parent: PdIndex, address: u64) -> Result<u64, Errno> {
-        let pid = self.pid(parent);
-        let Some(child) = self.pds[parent.0].inbox.pop_front() else { return Ok(0) };
+        let Some(child) = self.pds[parent.0].inbox.front().copied() else { return Ok(0) };
         let id = self.launch.plan.pd(child).parent.map_or(0, |(_, id)| id);
-        let Some(pending) = self.pds[child.0].pending.as_mut() else { return Ok(0) };
-        pending.taken = true;
+        let Some(pending) = &self.pds[child.0].pending else { return Ok(0) };
         let message = match &pending.registers {
             Some(registers) => message::of_fault(&pending.fault, registers),
             None => message::of_end(),
@@ -154,7 +152,13 @@ impl<S: Seam> Monitor<'_, S> {
         let mut words = vec![u64::from(id), info];
         words.extend(&message.words);
         words.resize(2 + abi::MK_FAULT_MRS as usize, 0);
-        remote::write(pid, address, &words).map(|()| 1)
+        remote::write(self.pid(parent), address, &words)?;
+        // Taken only now: what could not be handed over stays to be taken.
+        self.pds[parent.0].inbox.pop_front();
+        if let Some(pending) = &mut self.pds[child.0].pending {
+            pending.taken = true;
+        }
+        Ok(1)
     }
 
     fn reply_to_fault(
@@ -337,10 +341,9 @@ impl<S: Seam> Monitor<'_, S> {
 
     fn consumed(&mut self, asker: PdIndex, target: PdIndex, address: u64) -> Result<u64, Errno> {
         let now = cputime::microseconds(self.pid(target))?;
-        let pd = &mut self.pds[target.0];
-        let since = now.saturating_sub(pd.consumed_us);
-        pd.consumed_us = now;
+        let since = now.saturating_sub(self.pds[target.0].consumed_us);
         remote::write(self.pid(asker), address, &[since])?;
+        self.pds[target.0].consumed_us = now;
         Ok(0)
     }
 

@@ -8,6 +8,7 @@ mod capabilities;
 mod control;
 mod family;
 mod faults;
+mod hostile;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
