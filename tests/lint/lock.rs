@@ -68,8 +68,8 @@ fn the_lock_lists_every_right_one_a_line_in_an_order_of_its_own() {
     let locked = Locked::new("lock_lists");
     let text = fs::read_to_string(locked.lock_file()).expect("written");
     for line in [
-        r#"{"name":"shared","size":8192}"#,
-        r#"{"perms":"rw","region":"shared","vaddr":67108864}"#,
+        r#"{"name":"shared","size":"0x2000"}"#,
+        r#"{"perms":"rw","region":"shared","vaddr":"0x4000000"}"#,
         r#"{"call":false,"id":2,"notify":true,"peer":"client","peer_id":1}"#,
         r#""read","#,
         r#""write""#,

@@ -58,6 +58,11 @@ fn check(example: &str, exit_code: i32) {
 }
 
 #[test]
+fn ci() {
+    check("ci", 0);
+}
+
+#[test]
 fn client_server() {
     check("client_server", 0);
 }
@@ -122,6 +127,7 @@ fn every_example_is_run_here() {
     names.sort();
     let run = [
         "cap_sharing",
+        "ci",
         "client_server",
         "domains",
         "hello",

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Channel, Lock, Mapping, Pd, Region};
+use super::{Channel, Hex, Lock, Mapping, Pd, Region};
 use crate::report::lint::{Finding, in_order, kinds};
 use crate::report::words::{bytes, list, quoted};
 use crate::sdf::{Span, System};
@@ -104,10 +104,11 @@ fn regions(was: &[Region], now: &[Region], changes: &mut Changes) {
         let Some(was) = before.get(now.name.as_str()) else { continue };
         let about = || About::Region(now.name.clone());
         let name = quoted(&now.name);
-        let sizes = format!("region {name} has {}, not {}", bytes(now.size), bytes(was.size));
+        let sizes = format!("region {name} has {}, not {}", bytes(now.size.0), bytes(was.size.0));
         changes.number(was.size, now.size, about(), sizes);
-        let address =
-            |address: Option<u64>| address.map_or("no phys_addr".into(), |at| format!("phys_addr {at:#x}"));
+        let address = |address: Option<Hex>| {
+            address.map_or("no phys_addr".into(), |at| format!("phys_addr {:#x}", at.0))
+        };
         let message = format!("region {name} has {}, not {}", address(now.phys_addr), address(was.phys_addr));
         changes.other(&was.phys_addr, &now.phys_addr, about(), message);
         let file = |file: &Option<String>| file.as_ref().map_or("nothing".into(), |file| quoted(file));
@@ -147,7 +148,8 @@ fn pd(name: &str, was: &Pd, now: &Pd, changes: &mut Changes) {
     let domain = |domain: &Option<String>| domain.as_ref().map_or("no domain".into(), |name| quoted(name));
     let message = format!("{who} is in domain {}, not {}", domain(&new.domain), domain(&old.domain));
     changes.other(&old.domain, &new.domain, about(), message);
-    let message = format!("{who} has a stack of {}, not {}", bytes(now.stack_size), bytes(was.stack_size));
+    let message =
+        format!("{who} has a stack of {}, not {}", bytes(now.stack_size.0), bytes(was.stack_size.0));
     changes.number(was.stack_size, now.stack_size, about(), message);
     image(&who, was, now, about(), changes);
 }
@@ -256,7 +258,7 @@ fn mappings(
         }
         if gained.is_empty() && lost.is_empty() && was != now {
             let places = |maps: &[Mapping]| {
-                let place = |mapping: &Mapping| format!("{:#x} as {}", mapping.vaddr, mapping.perms);
+                let place = |mapping: &Mapping| format!("{:#x} as {}", mapping.vaddr.0, mapping.perms);
                 list(&maps.iter().map(place).collect::<Vec<_>>())
             };
             let message = format!("{who} maps region {name} at {}, not at {}", places(&now), places(&was));

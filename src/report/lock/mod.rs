@@ -35,9 +35,9 @@ pub struct Lock {
 #[serde(deny_unknown_fields)]
 struct Region {
     name: String,
-    size: u64,
+    size: Hex,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    phys_addr: Option<u64>,
+    phys_addr: Option<Hex>,
     /// As the file names it, without the directory it was found in, which differs from machine to machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prefill: Option<String>,
@@ -49,7 +49,7 @@ struct Pd {
     parent: Option<String>,
     image: Image,
     scheduling: Scheduling,
-    stack_size: u64,
+    stack_size: Hex,
     smc: bool,
     /// By region, then by address.
     regions: Vec<Mapping>,
@@ -86,7 +86,7 @@ struct Scheduling {
 #[serde(deny_unknown_fields)]
 struct Mapping {
     region: String,
-    vaddr: u64,
+    vaddr: Hex,
     perms: String,
 }
 
@@ -100,6 +100,27 @@ struct Channel {
     call: bool,
 }
 
+/// An address or a size, written as the system file writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+struct Hex(u64);
+
+impl From<Hex> for String {
+    fn from(Hex(number): Hex) -> Self {
+        format!("{number:#x}")
+    }
+}
+
+impl TryFrom<String> for Hex {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.strip_prefix("0x");
+        let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.map(Self).ok_or_else(|| format!("`{text}` is no number like 0x1000"))
+    }
+}
+
 impl Lock {
     /// The rights that the system file gives. `hashes` has an entry for each PD; `system_calls` are those of every PD.
     pub fn of(system: &System, hashes: &[Option<String>], system_calls: &[String]) -> Self {
@@ -108,8 +129,8 @@ impl Lock {
             .iter()
             .map(|region| Region {
                 name: region.name.clone(),
-                size: region.size,
-                phys_addr: region.phys_addr,
+                size: Hex(region.size),
+                phys_addr: region.phys_addr.map(Hex),
                 prefill: region.prefill.as_ref().map(|(path, _)| {
                     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
                 }),
@@ -206,7 +227,7 @@ impl Pd {
                     .zip(system.domains.as_ref())
                     .map(|(domain, domains)| domains.domains[domain.0].name.clone()),
             },
-            stack_size: pd.stack_size,
+            stack_size: Hex(pd.stack_size),
             smc: pd.smc,
             regions: mappings(system, &pd.maps),
             channels,
@@ -231,7 +252,7 @@ fn mappings(system: &System, maps: &[Map]) -> Vec<Mapping> {
         .iter()
         .map(|map| Mapping {
             region: system.region(map.region).name.clone(),
-            vaddr: map.vaddr,
+            vaddr: Hex(map.vaddr),
             perms: map.perms.to_string(),
         })
         .collect();
@@ -239,7 +260,7 @@ fn mappings(system: &System, maps: &[Map]) -> Vec<Mapping> {
     mappings
 }
 
-/// Objects over several lines, except those in a list, which have a line each; addresses stay numbers, as JSON has no other.
+/// Objects over several lines, except those in a list, which have a line each.
 fn write(value: &Value, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth + 1);
     let close = "  ".repeat(depth);
