@@ -46,6 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn compare(size: Size) -> Result<()> {
+    iceoryx2::prelude::set_log_level(iceoryx2::prelude::LogLevel::Error);
     let (repetitions, rounds) = match size {
         Size::Quick => (5, 2_000),
         Size::Full => (9, 10_000),
