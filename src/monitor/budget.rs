@@ -21,8 +21,39 @@ struct Budget {
     /// Begin of the current period, and the CPU time at which its budget is spent.
     began: Instant,
     spent_at_us: Option<u64>,
+    /// CPU time at the last look, and for how many looks it has not changed.
+    used_us: u64,
+    rests: u32,
     /// When to look again.
     look: Instant,
+}
+
+/// Longest time between two looks at a PD that does not run. What it takes in between is owed.
+const REST: Duration = Duration::from_millis(20);
+
+impl Budget {
+    /// Takes the account at a look; true when the budget is spent.
+    fn account(&mut self, used: u64, now: Instant) -> bool {
+        let spent_at = *self.spent_at_us.get_or_insert(used + self.budget_us);
+        let period_us = (self.period.as_micros() as u64).max(1);
+        let periods = now.saturating_duration_since(self.began).as_micros() as u64 / period_us;
+        self.began += Duration::from_micros(periods * period_us);
+        // Every period brings a budget. Time that was not used is lost, as on seL4; time used too much is owed.
+        let granted = spent_at.saturating_add(periods.saturating_mul(self.budget_us));
+        let spent_at = if periods == 0 { spent_at } else { granted.min(used + self.budget_us) };
+        self.spent_at_us = Some(spent_at);
+        let held = used >= spent_at;
+        self.rests = if used == self.used_us && !held { self.rests + 1 } else { 0 };
+        self.used_us = used;
+        let end = self.began + self.period;
+        let left = Duration::from_micros(spent_at.saturating_sub(used));
+        self.look = match self.rests {
+            _ if held => end,
+            0 | 1 => (now + left).min(end),
+            rests => end + (self.period * (rests - 2).min(1000)).min(REST),
+        };
+        held
+    }
 }
 
 /// Every limited budget.
@@ -32,8 +63,7 @@ pub(super) struct Budgets(Vec<Budget>);
 impl Budgets {
     pub fn new(plan: &Plan) -> Self {
         let now = Instant::now();
-        // A passive PD has no time of its own: what it does for a caller is bounded by how often the caller can ask.
-        let limited = plan.pds.iter().filter(|pd| pd.budget_us < pd.period_us && !pd.passive);
+        let limited = plan.pds.iter().filter(|pd| pd.budget_us < pd.period_us);
         Self(
             limited
                 .map(|pd| Budget {
@@ -42,6 +72,8 @@ impl Budgets {
                     period: Duration::from_micros(pd.period_us),
                     began: now,
                     spent_at_us: None,
+                    used_us: 0,
+                    rests: 0,
                     look: now,
                 })
                 .collect(),
@@ -64,6 +96,7 @@ impl Budgets {
 
 impl<S: Seam> Monitor<'_, S> {
     pub(super) fn enforce_budgets(&mut self, now: Instant, on_fault: OnFault) -> io::Result<()> {
+        let mut changed = false;
         for index in 0..self.budgets.0.len() {
             let pd = self.budgets.0[index].pd;
             if self.budgets.0[index].look > now {
@@ -78,25 +111,14 @@ impl<S: Seam> Monitor<'_, S> {
                 budget.look = now + budget.period;
                 continue;
             };
-            let spent_at = *budget.spent_at_us.get_or_insert(used + budget.budget_us);
-            let end = budget.began + budget.period;
-            let held = if now >= end {
-                // Time that was not used is lost, as on seL4; time used too much is owed.
-                budget.began = now;
-                let owed = used.saturating_sub(spent_at);
-                budget.spent_at_us = Some(used + budget.budget_us.saturating_sub(owed));
-                budget.look = now + Duration::from_micros(budget.budget_us.saturating_sub(owed).max(1));
-                owed >= budget.budget_us
-            } else {
-                let left = spent_at.saturating_sub(used);
-                budget.look = if left == 0 { end } else { (now + Duration::from_micros(left)).min(end) };
-                left == 0
-            };
+            let held = budget.account(used, now);
             if self.pds[pd.0].holds.budget != held {
                 self.pds[pd.0].holds.budget = held;
                 self.settle(pd, on_fault)?;
+                changed = true;
             }
         }
-        Ok(())
+        // Who has spent a budget leaves the CPU to others; who has a new one may take it from them.
+        if changed { self.reschedule(on_fault) } else { Ok(()) }
     }
 }

@@ -178,6 +178,7 @@ impl<S: Seam> Monitor<'_, S> {
         watched.pending = None;
         watched.consumed_us = 0;
         self.budgets.begin_again(index);
+        self.scheduler.begin_again(index);
         self.wake(index);
         self.open_watch(index)
     }

@@ -16,6 +16,7 @@ mod output;
 mod pd;
 mod printing;
 mod schedule;
+mod timer;
 mod wait;
 
 use std::io;
@@ -99,6 +100,9 @@ const SIGNALS: u64 = u64::MAX;
 /// Another, for standard output while its reader stalls.
 const STDOUT: u64 = u64::MAX - 1;
 
+/// And for the timer.
+const TIMER: u64 = u64::MAX - 2;
+
 /// How to watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -179,6 +183,8 @@ impl<S: Seam> Monitor<'_, S> {
     fn watch(&mut self, on_fault: OnFault) -> io::Result<Ended> {
         let until = self.options.until;
         self.epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        let mut timer = timer::Timer::new()?;
+        self.epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         for (index, console) in self.resources.consoles.iter().enumerate() {
             self.epoll.add(console.read.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
@@ -205,17 +211,19 @@ impl<S: Seam> Monitor<'_, S> {
                 more.then_some(Duration::ZERO),
                 deadline.map(|deadline| deadline - now),
                 until.idle.then_some(look),
-                self.timers(now),
             ];
+            timer.set(self.timers(now))?;
             let mut events = [EpollEvent::empty(); 64];
             let count = match self.epoll.wait(&mut events, timeout(pause.into_iter().flatten().min())) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
-            let mut asked = false;
+            let (mut asked, mut is_quiet) = (false, true);
             for event in &events[..count] {
+                is_quiet &= event.data() == TIMER;
                 match event.data() {
+                    TIMER => {}
                     SIGNALS => asked |= self.asked_to_end()?,
                     STDOUT => self.push_output()?,
                     index => self.print_console(index as usize)?,
@@ -227,7 +235,7 @@ impl<S: Seam> Monitor<'_, S> {
             if asked {
                 return Ok(Ended::Asked);
             }
-            if until.idle && count == 0 && !more {
+            if until.idle && is_quiet && !more {
                 if self.is_idle() {
                     return Ok(Ended::Idle);
                 }

@@ -15,6 +15,7 @@ use crate::launch::Schedule;
 use crate::pd::Seam;
 use crate::plan::Plan;
 use crate::sdf::PdIndex;
+use crate::sys::cputime;
 
 /// Who can run, and who does.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub(super) struct Scheduler {
     cpus: BTreeMap<u32, Cpu>,
     /// Rises with every turn that ends and every wake: the order among equals.
     clock: u64,
+    /// CPUs are being given out, and that has led to an event after which it has to be looked at again.
+    choosing: bool,
+    again: bool,
 }
 
 /// A PD to the scheduler.
@@ -36,15 +40,30 @@ struct Turn {
     woken: bool,
     /// The lower, the sooner among equals.
     since: u64,
+    /// CPU time, in microseconds, at which its turn is over: a turn is as long as its period, in time that it has really run, so that
+    /// a busy host does not change whose turn it is. `None`: its next turn has not begun.
+    turn_over_us: Option<u64>,
 }
 
 /// A virtual CPU.
 #[derive(Debug, Default)]
 struct Cpu {
     current: Option<PdIndex>,
-    /// When the current PD's turn ends, if an equal waits.
-    turn_ends: Option<Instant>,
+    /// If an equal waits: when to look whether the current PD's turn is over.
+    look: Option<Look>,
 }
+
+/// A look at a turn.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Instant,
+    /// CPU time of the PD at the last look that saw it run, and when that was.
+    ran_us: u64,
+    seen: Instant,
+}
+
+/// Who has not run for so long though it has the CPU is blocked on its console, not kept off by a busy host: its turn is over too.
+const BLOCKED: Duration = Duration::from_millis(100);
 
 impl Scheduler {
     pub fn new(plan: &Plan) -> Self {
@@ -58,19 +77,26 @@ impl Scheduler {
                 ready: true,
                 woken: false,
                 since: pd.index.0 as u64,
+                turn_over_us: None,
             })
             .collect();
         let cpus = pds.iter().map(|pd| (pd.cpu, Cpu::default())).collect();
-        Self { clock: pds.len() as u64, pds, cpus }
+        Self { clock: pds.len() as u64, pds, cpus, choosing: false, again: false }
     }
 
     pub fn next(&self) -> Option<Instant> {
-        self.cpus.values().filter_map(|cpu| cpu.turn_ends).min()
+        self.cpus.values().filter_map(|cpu| cpu.look.map(|look| look.at)).min()
     }
 
     fn move_to_back(&mut self, pd: PdIndex) {
         self.clock += 1;
         self.pds[pd.0].since = self.clock;
+        self.pds[pd.0].turn_over_us = None;
+    }
+
+    /// A fresh process has used no CPU time.
+    pub fn begin_again(&mut self, pd: PdIndex) {
+        self.pds[pd.0].turn_over_us = None;
     }
 }
 
@@ -138,61 +164,95 @@ impl<S: Seam> Monitor<'_, S> {
         if !self.schedules() {
             return Ok(());
         }
-        let cpus: Vec<u32> = self.scheduler.cpus.keys().copied().collect();
-        for number in cpus {
-            let here = |pd: &PdIndex| self.scheduler.pds[pd.0].cpu == number;
-            let candidates: Vec<PdIndex> =
-                self.indices().filter(here).filter(|pd| self.can_run(*pd)).collect();
-            let rank = |pd: &PdIndex| {
-                let turn = &self.scheduler.pds[pd.0];
-                (std::cmp::Reverse(turn.priority), turn.since)
-            };
-            let current = self.scheduler.cpus[&number].current.filter(|pd| candidates.contains(pd));
-            let best = candidates.iter().copied().min_by_key(rank);
-            // An equal waits for its turn; only a higher priority takes the CPU at once.
-            let next = match (current, best) {
-                (Some(current), Some(best))
-                    if self.scheduler.pds[current.0].priority >= self.scheduler.pds[best.0].priority =>
-                {
-                    Some(current)
-                }
-                (_, best) => best,
-            };
-            let rival = next.is_some_and(|next| {
-                let priority = self.scheduler.pds[next.0].priority;
-                candidates.iter().any(|pd| *pd != next && self.scheduler.pds[pd.0].priority == priority)
-            });
-            let changed = self.scheduler.cpus[&number].current != next;
-            let period = next.map(|next| self.scheduler.pds[next.0].period);
-            let cpu = self.scheduler.cpus.entry(number).or_default();
-            cpu.current = next;
-            cpu.turn_ends = match (rival, cpu.turn_ends) {
-                (false, _) => None,
-                (true, Some(ends)) if !changed => Some(ends),
-                (true, _) => period.map(|period| Instant::now() + period),
-            };
-            // First the others stop, then it runs.
-            let members: Vec<PdIndex> =
-                self.indices().filter(|pd| self.scheduler.pds[pd.0].cpu == number).collect();
-            for pd in members.iter().copied().filter(|pd| Some(*pd) != next) {
-                self.pds[pd.0].holds.cpu = true;
-                self.settle(pd, on_fault)?;
-            }
-            if let Some(next) = next {
-                self.pds[next.0].holds.cpu = false;
-                self.settle(next, on_fault)?;
-            }
+        self.scheduler.again = true;
+        if self.scheduler.choosing {
+            // To stop a PD can be to hear of its fault or its call, which may decide otherwise: whoever began sees to it.
+            return Ok(());
+        }
+        self.scheduler.choosing = true;
+        let mut outcome = Ok(());
+        while outcome.is_ok() && std::mem::take(&mut self.scheduler.again) {
+            let cpus: Vec<u32> = self.scheduler.cpus.keys().copied().collect();
+            outcome = cpus.into_iter().try_for_each(|cpu| self.give_out(cpu, on_fault));
+        }
+        self.scheduler.choosing = false;
+        outcome
+    }
+
+    fn give_out(&mut self, number: u32, on_fault: OnFault) -> io::Result<()> {
+        let members: Vec<PdIndex> =
+            self.indices().filter(|pd| self.scheduler.pds[pd.0].cpu == number).collect();
+        let next = self.choose(number, &members);
+        // First the others stop, then it runs.
+        for pd in members.into_iter().filter(|pd| Some(*pd) != next) {
+            self.pds[pd.0].holds.cpu = true;
+            self.settle(pd, on_fault)?;
+        }
+        if self.scheduler.again {
+            return Ok(());
+        }
+        if let Some(next) = next {
+            self.pds[next.0].holds.cpu = false;
+            self.settle(next, on_fault)?;
         }
         Ok(())
+    }
+
+    /// Whose turn it is, and until when.
+    fn choose(&mut self, number: u32, members: &[PdIndex]) -> Option<PdIndex> {
+        let candidates: Vec<PdIndex> = members.iter().copied().filter(|pd| self.can_run(*pd)).collect();
+        let priority = |pd: PdIndex| self.scheduler.pds[pd.0].priority;
+        let rank = |pd: &PdIndex| (std::cmp::Reverse(priority(*pd)), self.scheduler.pds[pd.0].since);
+        let current = self.scheduler.cpus[&number].current;
+        let best = candidates.iter().copied().min_by_key(rank);
+        // An equal waits for its turn; only a higher priority takes the CPU at once.
+        let stays = current.filter(|current| {
+            candidates.contains(current) && best.is_some_and(|best| priority(*current) >= priority(best))
+        });
+        let next = stays.or(best);
+        let rival = next
+            .is_some_and(|next| candidates.iter().any(|pd| *pd != next && priority(*pd) == priority(next)));
+        let old = self.scheduler.cpus[&number].look.filter(|_| next == current);
+        let look = match next {
+            Some(next) if rival => Some(old.unwrap_or_else(|| self.begin_turn(next))),
+            _ => None,
+        };
+        let cpu = self.scheduler.cpus.entry(number).or_default();
+        cpu.current = next;
+        cpu.look = look;
+        next
+    }
+
+    /// Begins a turn, or goes on with one that a higher priority had broken into.
+    fn begin_turn(&mut self, pd: PdIndex) -> Look {
+        let ran_us = cputime::microseconds(self.pid(pd)).unwrap_or(0);
+        let turn = &mut self.scheduler.pds[pd.0];
+        let over = *turn.turn_over_us.get_or_insert(ran_us + turn.period.as_micros() as u64);
+        let seen = Instant::now();
+        Look { at: seen + Duration::from_micros(over.saturating_sub(ran_us)), ran_us, seen }
     }
 
     /// Ends turns that are over.
     pub(super) fn rotate(&mut self, now: Instant, on_fault: OnFault) -> io::Result<()> {
         let mut over = Vec::new();
-        for cpu in self.scheduler.cpus.values_mut() {
-            if cpu.turn_ends.is_some_and(|ends| ends <= now) {
-                cpu.turn_ends = None;
-                over.extend(cpu.current.take());
+        let due = |cpu: &Cpu| cpu.current.zip(cpu.look.filter(|look| look.at <= now));
+        let looks: Vec<(u32, PdIndex, Look)> = self
+            .scheduler
+            .cpus
+            .iter()
+            .filter_map(|(number, cpu)| due(cpu).map(|(pd, look)| (*number, pd, look)))
+            .collect();
+        for (number, pd, look) in looks {
+            let ran_us = cputime::microseconds(self.pid(pd)).unwrap_or(0);
+            let left = self.scheduler.pds[pd.0].turn_over_us.unwrap_or(0).saturating_sub(ran_us);
+            let seen = if ran_us > look.ran_us { now } else { look.seen };
+            let Some(cpu) = self.scheduler.cpus.get_mut(&number) else { continue };
+            if left == 0 || now - seen >= BLOCKED {
+                cpu.current = None;
+                cpu.look = None;
+                over.push(pd);
+            } else {
+                cpu.look = Some(Look { at: now + Duration::from_micros(left), ran_us, seen });
             }
         }
         if over.is_empty() {

@@ -9,6 +9,7 @@ mod control;
 mod family;
 mod faults;
 mod hostile;
+mod scheduling;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

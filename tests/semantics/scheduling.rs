@@ -1,0 +1,281 @@
+//! Who runs when, and for how long, by the kernel's account of CPU time: priorities, turns, budgets, domains.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+
+use crate::common::{Running, World, for_each_user};
+use crate::{PP, channel, everywhere, pd, pd_from, program, run, start, system};
+
+/// How long a measurement takes: many times every period and duration here.
+const WINDOW: Duration = Duration::from_millis(1500);
+
+/// What a process got in a window: time on a CPU, and time it was ready but waited for one.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    ran: f64,
+    waited: f64,
+}
+
+impl Share {
+    fn of(pid: Pid) -> Self {
+        let time = Duration::from(clock_gettime(clock_getcpuclockid(pid).unwrap()).unwrap());
+        // Nanoseconds on a CPU, nanoseconds waiting for one, turns (Documentation/scheduler/sched-stats.rst).
+        let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+        let waited: f64 = text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
+        Self { ran: time.as_secs_f64(), waited: waited / 1e9 }
+    }
+}
+
+/// What PDs got in a window, in parts of it. What other processes of the host took is no fault of the schedule: a PD that waited for a CPU
+/// ran too little, and where the launcher waited for one, it stopped a PD too late or let it go too late.
+#[derive(Clone, Copy, Debug)]
+struct Shares<const N: usize> {
+    ran: [f64; N],
+    pds_waited: f64,
+    launcher_waited: f64,
+}
+
+impl<const N: usize> Shares<N> {
+    fn of(running: &Running, pds: [&str; N]) -> Self {
+        let pids = pds.map(|pd| running.pd(pd));
+        let look = || (Instant::now(), pids.map(Share::of), Share::of(running.pid()));
+        let (start, before, launcher_before) = look();
+        std::thread::sleep(WINDOW);
+        let (end, after, launcher_after) = look();
+        let window = (end - start).as_secs_f64();
+        let waited: f64 = after.iter().zip(&before).map(|(after, before)| after.waited - before.waited).sum();
+        let shares = Self {
+            ran: std::array::from_fn(|index| (after[index].ran - before[index].ran) / window),
+            pds_waited: waited / window,
+            launcher_waited: (launcher_after.waited - launcher_before.waited) / window,
+        };
+        eprintln!("{pds:?}: {shares:?}");
+        shares
+    }
+
+    /// Each within a tenth, but for what others took.
+    #[track_caller]
+    fn are_about(&self, expected: [f64; N]) {
+        for (ran, expected) in self.ran.into_iter().zip(expected) {
+            assert!(ran <= 1.1 * expected + self.launcher_waited, "{ran} is more than {expected}: {self:?}");
+            let got = ran + self.pds_waited + self.launcher_waited;
+            assert!(got >= 0.9 * expected, "{ran} is less than {expected}: {self:?}");
+        }
+    }
+}
+
+const SPINNER: &str =
+    "void init(void) { puts(\"spins\"); for (;;) {} }\nvoid notified(microkit_channel ch) { (void)ch; }\n";
+
+/// Starts `x.system` and waits until all of these have begun.
+fn begin(world: &World, schedule: &str, pds: &[&str]) -> Running {
+    let mut running = start(world, schedule, &[]);
+    for pd in pds {
+        running.wait_for_stdout(&format!("{pd} | spins\n"));
+    }
+    running
+}
+
+fn end(running: Running) {
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+}
+
+fn spinner(name: &str, attributes: &str) -> String {
+    pd_from(name, "spinner", attributes, "")
+}
+
+#[test]
+fn pds_begin_by_priority_and_equals_by_their_place() {
+    for_each_user(|world| {
+        program(
+            world,
+            "pd",
+            "void init(void) { puts(\"begins\"); }\nvoid notified(microkit_channel ch) { (void)ch; }\n",
+        );
+        let given =
+            [("a", 7), ("b", 254), ("c", 0), ("d", 7), ("e", 100), ("f", 8), ("g", 7), ("h", 253), ("i", 0)];
+        let list: String = given
+            .iter()
+            .map(|(name, priority)| pd_from(name, "pd", &format!("priority=\"{priority}\""), ""))
+            .collect();
+        system(world, &list);
+        let outcome = run(world, "microkit");
+        let order: Vec<&str> =
+            outcome.expect(0).stdout.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(order, ["b", "h", "e", "f", "a", "d", "g", "c", "i"]);
+    });
+}
+
+/// Notifying, calling and answering someone of higher priority switches at once; of lower priority, when there is nothing else.
+#[test]
+fn every_switch_is_immediate() {
+    for_each_user(|world| {
+        program(
+            world,
+            "low",
+            r#"
+            void init(void) {
+                puts("notifies high"); microkit_notify(0);
+                puts("notifies equal"); microkit_notify(1);
+                puts("calls high"); (void)microkit_ppcall(2, microkit_msginfo_new(0, 0));
+                puts("is answered");
+            }
+            void notified(microkit_channel ch) { printf("hears %u\n", ch); }
+            "#,
+        );
+        program(
+            world,
+            "high",
+            r#"
+            void init(void) { puts("begins"); }
+            void notified(microkit_channel ch) { puts("is notified"); if (ch == 0) microkit_notify(ch); puts("is done"); }
+            microkit_msginfo protected(microkit_channel ch, microkit_msginfo info) { (void)ch; puts("is called"); return info; }
+            "#,
+        );
+        program(
+            world,
+            "equal",
+            r#"
+            void init(void) { puts("begins"); }
+            void notified(microkit_channel ch) { (void)ch; puts("is notified"); }
+            "#,
+        );
+        let elements = [
+            pd("low", "priority=\"1\"", ""),
+            pd("equal", "priority=\"1\"", ""),
+            pd("high", "priority=\"2\"", ""),
+            channel(("low", 0, ""), ("high", 0, "")),
+            channel(("low", 1, ""), ("equal", 0, "")),
+            channel(("low", 2, PP), ("high", 1, "")),
+        ];
+        system(world, &elements.concat());
+        let outcome = run(world, "microkit");
+        let expected = [
+            "high | begins",
+            "low | notifies high",
+            "high | is notified",
+            "high | is done",
+            "low | notifies equal",
+            "low | calls high",
+            "high | is called",
+            "low | is answered",
+            "low | hears 0",
+            "equal | begins",
+            "equal | is notified",
+        ];
+        assert_eq!(outcome.expect(0).stdout.lines().collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
+fn who_never_yields_is_preempted() {
+    for_each_user(|world| {
+        program(world, "spinner", SPINNER);
+        program(
+            world,
+            "worker",
+            r#"
+            static unsigned rounds;
+            static int is_left(void) { return microkit_name[0] == 'l'; }
+            void init(void) { if (is_left()) microkit_notify(0); }
+            void notified(microkit_channel ch) {
+                if (is_left() && ++rounds == 20) puts("20 rounds"); else microkit_notify(ch);
+            }
+            "#,
+        );
+        let elements = [
+            spinner("spinner", "priority=\"5\""),
+            pd_from("left", "worker", "priority=\"5\"", ""),
+            pd_from("right", "worker", "priority=\"5\"", ""),
+            // Below the one that never yields: it never begins.
+            spinner("lower", "priority=\"4\""),
+            channel(("left", 0, ""), ("right", 0, "")),
+        ];
+        system(world, &elements.concat());
+        let mut running = begin(world, "microkit", &["spinner"]);
+        running.wait_for_stdout("left | 20 rounds\n");
+        running.signal(Signal::SIGTERM);
+        let outcome = running.wait();
+        outcome.expect(0).printed("lower", &[]);
+    });
+}
+
+#[test]
+fn equals_share_a_cpu_by_their_periods() {
+    for_each_user(|world| {
+        program(world, "spinner", SPINNER);
+        let elements = [
+            spinner("one", "priority=\"5\" budget=\"40000\""),
+            spinner("two", "priority=\"5\" budget=\"20000\""),
+            spinner("three", "priority=\"5\" budget=\"20000\""),
+            spinner("lower", "priority=\"4\""),
+        ];
+        system(world, &elements.concat());
+        let running = begin(world, "microkit", &["one", "two", "three"]);
+        let shares = Shares::of(&running, ["one", "two", "three", "lower"]);
+        end(running);
+        shares.are_about([0.5, 0.25, 0.25, 0.0]);
+        assert_eq!(shares.ran[3], 0.0);
+    });
+}
+
+#[test]
+fn budgets_are_kept() {
+    everywhere(|world, schedule| {
+        program(world, "spinner", SPINNER);
+        let elements = [
+            spinner("a", "priority=\"9\" budget=\"3000\" period=\"10000\""),
+            spinner("b", "priority=\"8\" budget=\"400\" period=\"2000\""),
+        ];
+        system(world, &elements.concat());
+        let running = begin(world, schedule, &["a", "b"]);
+        let shares = Shares::of(&running, ["a", "b"]);
+        end(running);
+        shares.are_about([0.3, 0.2]);
+    });
+}
+
+/// Who has spent a budget leaves the CPU to the others, and takes it back when the next period begins.
+#[test]
+fn what_budgets_leave_goes_to_the_others() {
+    for_each_user(|world| {
+        program(world, "spinner", SPINNER);
+        let elements = [
+            spinner("first", "priority=\"9\" budget=\"8000\" period=\"20000\""),
+            spinner("second", "priority=\"8\" budget=\"5000\" period=\"20000\""),
+            spinner("rest", "priority=\"1\""),
+        ];
+        system(world, &elements.concat());
+        let running = begin(world, "microkit", &["first", "second", "rest"]);
+        let shares = Shares::of(&running, ["first", "second", "rest"]);
+        end(running);
+        shares.are_about([0.4, 0.25, 0.35]);
+    });
+}
+
+#[test]
+fn domains_run_by_their_schedule_and_one_at_a_time() {
+    everywhere(|world, schedule| {
+        program(world, "spinner", SPINNER);
+        let elements = [
+            "<domains><domain name=\"x\" id=\"3\"/><domain name=\"y\" id=\"0\"/><domain name=\"never\" id=\"1\"/>\
+             <domain_schedule><schedule_entry domain=\"x\" duration=\"30000 us\"/><schedule_entry domain=\"y\" duration=\"10000 us\"/>\
+             </domain_schedule></domains>\n"
+                .to_owned(),
+            spinner("one", "domain=\"x\" priority=\"1\""),
+            spinner("two", "domain=\"y\" priority=\"9\""),
+            spinner("three", "domain=\"never\" priority=\"200\""),
+        ];
+        system(world, &elements.concat());
+        let running = begin(world, schedule, &["one", "two"]);
+        let shares = Shares::of(&running, ["one", "two", "three"]);
+        end(running);
+        shares.are_about([0.75, 0.25, 0.0]);
+        assert_eq!(shares.ran[2], 0.0);
+    });
+}
