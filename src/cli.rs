@@ -9,12 +9,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use crate::commands::args::{
-    BenchArgs, CcArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs, VerifyArgs,
+    BenchArgs, CcArgs, CompletionsArgs, Console, DoctorArgs, Format, LogArgs, PolicyArgs, RunArgs, SdkArgs,
+    VerifyArgs,
 };
 pub use crate::commands::inspect_args::{CheckArgs, ExplainArgs, GraphArgs, LockArgs, ShowArgs};
-use crate::commands::{
-    bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify,
-};
+use crate::commands::{bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify};
 use crate::exit::Exit;
 use crate::pd;
 

@@ -17,13 +17,15 @@
 static seL4_TCB worker_tcb;
 static seL4_SchedContext worker_sc;
 
-void init(void) {
+void init(void)
+{
     worker_tcb = microkit_cspace_root_slot_to_cptr(WORKER_TCB);
     worker_sc = microkit_cspace_root_slot_to_cptr(WORKER_SC);
     puts("ready");
 }
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     if (ch == WORKER) {
         printf("suspend: error %d\n", seL4_TCB_Suspend(worker_tcb));
         seL4_UserContext registers = {0};

@@ -9,9 +9,13 @@
 
 #define CONTROLLER 0
 
-void init(void) { puts("my turn, so the worker is suspended"); }
+void init(void)
+{
+    puts("my turn, so the worker is suspended");
+}
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     (void)ch;
     puts("ask for the worker");
     microkit_notify(CONTROLLER);

@@ -9,7 +9,8 @@
 
 #define CONTROLLER 0
 
-void init(void) {
+void init(void)
+{
     for (volatile unsigned i = 0; i < 1000000; i++) {
     }
     puts("first half");
@@ -17,4 +18,7 @@ void init(void) {
     puts("second half");
 }
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}

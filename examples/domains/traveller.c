@@ -14,7 +14,8 @@
 /* In a region that both have. */
 volatile unsigned *counter;
 
-static void pass_on(void) {
+static void pass_on(void)
+{
     if (*counter < 2 * ROUNDS) {
         *counter += 1;
         printf("hand-over %u\n", *counter);
@@ -22,13 +23,15 @@ static void pass_on(void) {
     }
 }
 
-void init(void) {
+void init(void)
+{
     if (strcmp(microkit_name, "sun") == 0) {
         pass_on();
     }
 }
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     (void)ch;
     pass_on();
 }

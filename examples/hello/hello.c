@@ -6,6 +6,12 @@
  */
 #include <microkit.h>
 
-void init(void) { microkit_dbg_puts("hello, world\n"); }
+void init(void)
+{
+    microkit_dbg_puts("hello, world\n");
+}
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}

@@ -7,9 +7,12 @@
 #include <microkit.h>
 #include <stdio.h>
 
-void init(void) {}
+void init(void)
+{
+}
 
-void notified(microkit_channel ch) {
+void notified(microkit_channel ch)
+{
     (void)ch;
     puts("still here");
 }

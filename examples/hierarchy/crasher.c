@@ -10,11 +10,15 @@
 
 static unsigned long starts;
 
-void init(void) {
+void init(void)
+{
     starts++;
     printf("start %lu\n", starts);
     *(volatile char *)(uintptr_t)(0xbad000 + starts) = 'x';
     puts("this line is never printed");
 }
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}

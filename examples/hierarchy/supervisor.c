@@ -16,11 +16,18 @@
 
 static unsigned restarts;
 
-void init(void) { puts("watching"); }
+void init(void)
+{
+    puts("watching");
+}
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}
 
-seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo *reply) {
+seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo *reply)
+{
     (void)reply;
     if (child != CRASHER || microkit_msginfo_get_label(msginfo) != seL4_Fault_VMFault) {
         printf("child %u: fault of kind %lu, which is not expected here\n", child, microkit_msginfo_get_label(msginfo));

@@ -9,11 +9,18 @@
 
 static seL4_Word total;
 
-void init(void) { printf("passive: %s\n", microkit_passive ? "yes" : "no"); }
+void init(void)
+{
+    printf("passive: %s\n", microkit_passive ? "yes" : "no");
+}
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}
 
-microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo) {
+microkit_msginfo protected(microkit_channel ch, microkit_msginfo msginfo)
+{
     total += microkit_mr_get(0);
     printf("channel %u adds %lu\n", ch, microkit_mr_get(0));
     microkit_mr_set(0, total);

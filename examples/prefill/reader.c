@@ -12,7 +12,8 @@ const char *poem;
 seL4_Word region_size;
 seL4_Word poem_size;
 
-void init(void) {
+void init(void)
+{
     printf("%lu bytes in a region of %lu\n", poem_size, region_size);
     printf("%.*s", (int)poem_size, poem);
     seL4_Word rest = 0;
@@ -22,4 +23,7 @@ void init(void) {
     puts(rest == 0 ? "and zeros behind it" : "and something behind it");
 }
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}

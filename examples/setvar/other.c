@@ -7,6 +7,11 @@
 #include <microkit.h>
 #include <stdio.h>
 
-void init(void) {}
+void init(void)
+{
+}
 
-void notified(microkit_channel ch) { printf("notified on channel %u\n", ch); }
+void notified(microkit_channel ch)
+{
+    printf("notified on channel %u\n", ch);
+}

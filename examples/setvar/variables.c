@@ -24,7 +24,8 @@ static volatile uint64_t hidden = 0xbad;
 extern const volatile uint64_t constant;
 const volatile uint64_t constant = 0xbad;
 
-void init(void) {
+void init(void)
+{
     printf("motd at %#lx, %lu of %lu bytes: %.*s\n", motd, motd_length, motd_size, (int)motd_length - 1,
            (const char *)motd);
     printf("device at %#lx and %#lx\n", device_paddr, second_paddr);
@@ -34,9 +35,13 @@ void init(void) {
     microkit_notify((microkit_channel)other_channel);
 }
 
-void notified(microkit_channel ch) { (void)ch; }
+void notified(microkit_channel ch)
+{
+    (void)ch;
+}
 
-seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo *reply) {
+seL4_Bool fault(microkit_child child, microkit_msginfo msginfo, microkit_msginfo *reply)
+{
     (void)child;
     (void)msginfo;
     (void)reply;

@@ -31,7 +31,7 @@ pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit
     let options = options(&search_path, arch);
     match sdf::load(&source, &options) {
         Ok((system, warnings)) => {
-            tell(&source, &warnings);
+            tell(&source, &folded(warnings));
             Ok(Loaded { source, system, search_path })
         }
         Err(errors) => {
@@ -45,6 +45,24 @@ pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit
 pub(super) fn options(search_path: &[PathBuf], arch: Arch) -> sdf::Options {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     sdf::Options { search_path: search_path.to_vec(), arch, cpus: u32::try_from(cpus).unwrap_or(u32::MAX) }
+}
+
+/// Each kind of warning once, at its first place; `check` lists them all.
+fn folded(warnings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut kinds: Vec<(Diagnostic, usize)> = Vec::new();
+    for warning in warnings {
+        match kinds.iter_mut().find(|(first, _)| first.message == warning.message) {
+            Some((_, more)) => *more += 1,
+            None => kinds.push((warning, 0)),
+        }
+    }
+    let count = |(mut first, more): (Diagnostic, usize)| {
+        if more > 0 {
+            first.message += &format!(" (and {more} more like it)");
+        }
+        first
+    };
+    kinds.into_iter().map(count).collect()
 }
 
 /// The current directory, `--search-path` in order, the system file's own directory.

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use super::{Launch, LaunchError};
-use crate::plan::MapPlan;
+use crate::plan::{MapPlan, RegionPlan};
 use crate::sdf::RegionIndex;
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memfd;
@@ -61,7 +61,7 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
     let mut regions = BTreeMap::new();
     for region in &plan.regions {
         let what = || format!("creating memory region `{}`", region.name);
-        let memory = shared(&region.name, region.size).map_err(step(what()))?;
+        let memory = region_memory(region).map_err(step(what()))?;
         if let Some(path) = &region.prefill {
             let what = || format!("filling memory region `{}` from {}", region.name, path.display());
             // The file may have grown since it was measured; the region cannot.
@@ -109,6 +109,20 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         resources.images.push(image);
     }
     Ok(resources)
+}
+
+/// In pages of 2 MiB where the file allows and the host has them. A prefilled region is written before anybody maps it, which the kernel does
+/// not do for such pages.
+fn region_memory(region: &RegionPlan) -> io::Result<SharedMemory> {
+    if region.page_size > PAGE as u64 && region.prefill.is_none() {
+        if let Some(read_write) = memfd::fixed_size_huge(&region.name, region.size)? {
+            tracing::info!("region `{}` is in pages of 2 MiB", region.name);
+            let read_only = memfd::read_only(&read_write)?;
+            return Ok(SharedMemory { read_write, read_only });
+        }
+        tracing::debug!("region `{}`: this host has no pages of 2 MiB to give", region.name);
+    }
+    shared(&region.name, region.size)
 }
 
 fn shared(name: &str, size: u64) -> io::Result<SharedMemory> {

@@ -44,25 +44,29 @@ impl Ask {
 
 impl<S: Seam> Monitor<'_, S> {
     /// Carries it out and lets the asker go on behind the call. `false`: this PD may not ask for that, so it is a fault.
-    pub(super) fn answer(
-        &mut self,
-        asker: PdIndex,
-        ask: Ask,
-        mut registers: Registers,
-        on_fault: OnFault,
-    ) -> io::Result<bool> {
+    pub(super) fn answer(&mut self, asker: PdIndex, ask: Ask, on_fault: OnFault) -> io::Result<bool> {
         if !self.may_ask(asker, ask) {
             return Ok(false);
         }
+        if self.schedules() {
+            // Whoever runs next prints behind what this PD has printed.
+            self.print_console(asker.0)?;
+        }
+        // Whatever the call does, also to the asker itself, it goes on with the answer and not before.
+        self.pds[asker.0].holds.asking = true;
         // A failure is the asker's to see; only a broken launcher ends the run.
         let result = match self.carry_out(asker, ask, on_fault) {
             Ok(value) => value as i64,
             Err(errno) => -(errno as i64),
         };
-        let pd = &self.pds[asker.0];
-        if pd.process == Process::Stopped && !pd.holds.fault {
+        let pd = &mut self.pds[asker.0];
+        pd.holds.asking = false;
+        let pid = pd.pd.child.pid;
+        if pd.process == Process::Stopped
+            && let Ok(mut registers) = trace::registers(pid)
+        {
             registers.rax = result as u64;
-            trace::set_registers(pd.pd.child.pid, registers).or_else(gone_is_fine)?;
+            trace::set_registers(pid, registers).or_else(gone_is_fine)?;
         }
         self.reschedule(on_fault)?;
         self.settle(asker, on_fault)?;
@@ -137,11 +141,9 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn take_fault(&mut self, parent: PdIndex, address: u64) -> Result<u64, Errno> {
-        let pid = self.pid(parent);
-        let Some(child) = self.pds[parent.0].inbox.pop_front() else { return Ok(0) };
+        let Some(child) = self.pds[parent.0].inbox.front().copied() else { return Ok(0) };
         let id = self.launch.plan.pd(child).parent.map_or(0, |(_, id)| id);
-        let Some(pending) = self.pds[child.0].pending.as_mut() else { return Ok(0) };
-        pending.taken = true;
+        let Some(pending) = &self.pds[child.0].pending else { return Ok(0) };
         let message = match &pending.registers {
             Some(registers) => message::of_fault(&pending.fault, registers),
             None => message::of_end(),
@@ -150,7 +152,13 @@ impl<S: Seam> Monitor<'_, S> {
         let mut words = vec![u64::from(id), info];
         words.extend(&message.words);
         words.resize(2 + abi::MK_FAULT_MRS as usize, 0);
-        remote::write(pid, address, &words).map(|()| 1)
+        remote::write(self.pid(parent), address, &words)?;
+        // Taken only now: what could not be handed over stays to be taken.
+        self.pds[parent.0].inbox.pop_front();
+        if let Some(pending) = &mut self.pds[child.0].pending {
+            pending.taken = true;
+        }
+        Ok(1)
     }
 
     fn reply_to_fault(
@@ -217,6 +225,8 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn restart(&mut self, child: PdIndex, entry: u64, on_fault: OnFault) -> Result<u64, Errno> {
+        // A refusal changes nothing.
+        let entry = self.entry(child, entry)?;
         self.pds[child.0].holds.suspended = true;
         self.settle(child, on_fault).map_err(|error| errno(&error))?;
         self.forget_in_inbox(child);
@@ -226,7 +236,6 @@ impl<S: Seam> Monitor<'_, S> {
             // Memory is not reset where there is some; a process that has ended has none left.
             self.start_again(child).map_err(|_| Errno::EAGAIN)?;
         } else {
-            let entry = self.entry(child, entry)?;
             let pd = &self.pds[child.0];
             let pid = pd.pd.child.pid;
             let mut registers = trace::registers(pid)?;
@@ -292,7 +301,7 @@ impl<S: Seam> Monitor<'_, S> {
         address: u64,
         on_fault: OnFault,
     ) -> Result<u64, Errno> {
-        let result = self.inspect(asker, target, on_fault).and_then(trace::registers);
+        let result = self.inspect(asker, target, on_fault).and_then(registers_at_rest);
         if suspend {
             self.pds[target.0].holds.suspended = true;
         }
@@ -314,7 +323,7 @@ impl<S: Seam> Monitor<'_, S> {
     ) -> Result<u64, Errno> {
         let words = remote::read(self.pid(asker), address, (count as usize).min(REPLY_WORDS))?;
         let written = self.inspect(asker, target, on_fault).and_then(|pid| {
-            let mut registers = trace::registers(pid)?;
+            let mut registers = registers_at_rest(pid)?;
             message::set_context(&mut registers, &words);
             trace::set_registers(pid, registers)
         });
@@ -332,16 +341,28 @@ impl<S: Seam> Monitor<'_, S> {
 
     fn consumed(&mut self, asker: PdIndex, target: PdIndex, address: u64) -> Result<u64, Errno> {
         let now = cputime::microseconds(self.pid(target))?;
-        let pd = &mut self.pds[target.0];
-        let since = now.saturating_sub(pd.consumed_us);
-        pd.consumed_us = now;
+        let since = now.saturating_sub(self.pds[target.0].consumed_us);
         remote::write(self.pid(asker), address, &[since])?;
+        self.pds[target.0].consumed_us = now;
         Ok(0)
     }
 
     pub(super) fn pid(&self, pd: PdIndex) -> Pid {
         self.pds[pd.0].pd.child.pid
     }
+}
+
+/// Registers of a PD that was stopped from outside. One that slept in a system call stands on the instruction, with the call's number:
+/// so it sleeps on when it is let go with these registers, as a thread of seL4 that is blocked.
+fn registers_at_rest(pid: Pid) -> Result<Registers, Errno> {
+    /// ERESTARTSYS to ERESTARTNOHAND (include/linux/errno.h): the kernel means to make the call again.
+    const AGAIN: std::ops::RangeInclusive<i64> = -514..=-512;
+    let mut registers = trace::registers(pid)?;
+    if registers.orig_rax as i64 >= 0 && AGAIN.contains(&(registers.rax as i64)) {
+        registers.rax = registers.orig_rax;
+        message::step_back(&mut registers);
+    }
+    Ok(registers)
 }
 
 /// A PD killed from outside in the middle of it all is told by its own event.

@@ -32,7 +32,8 @@ pub(super) struct Budgets(Vec<Budget>);
 impl Budgets {
     pub fn new(plan: &Plan) -> Self {
         let now = Instant::now();
-        let limited = plan.pds.iter().filter(|pd| pd.budget_us < pd.period_us);
+        // A passive PD has no time of its own: what it does for a caller is bounded by how often the caller can ask.
+        let limited = plan.pds.iter().filter(|pd| pd.budget_us < pd.period_us && !pd.passive);
         Self(
             limited
                 .map(|pd| Budget {

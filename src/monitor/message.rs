@@ -23,8 +23,8 @@ mod label {
     pub const VM_FAULT: u64 = 6;
 }
 
-/// Puts a PD that is stopped behind a denied system call back onto the instruction, which is what a fault message, a reply and
-/// seL4's register invocations speak of.
+/// Puts a PD that is stopped behind a system call back onto the instruction, which is what a fault message, a reply and seL4's
+/// register invocations speak of.
 pub fn step_back(registers: &mut Registers) {
     /// Bytes of the x86-64 `syscall` instruction.
     const SYSCALL_BYTES: u64 = 2;

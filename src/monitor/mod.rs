@@ -8,18 +8,18 @@ mod budget;
 mod console;
 mod decode;
 mod domains;
+mod events;
 mod fault;
 mod idle;
 mod message;
 mod output;
 mod pd;
+mod printing;
 mod schedule;
 mod wait;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -30,14 +30,12 @@ pub use console::Mode;
 pub use fault::{Access, Fault, Kind};
 pub use wait::Waiting;
 
-use ask::{Ask, gone_is_fine};
-use pd::{Pending, Process, Watched};
+use pd::{Process, Watched};
 
-use crate::launch::{self, Launch, LaunchError, Resources, RunningPd, Schedule, end_all};
+use crate::launch::{Launch, Resources, RunningPd, Schedule, end_all};
 use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::descriptor::bytes_waiting;
-use crate::sys::trace::{self, Event, Registers};
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -263,6 +261,7 @@ impl<S: Seam> Monitor<'_, S> {
         while let Some(due) = self.restarts.iter().position(|(when, _)| *when <= now) {
             let (_, index) = self.restarts.swap_remove(due);
             self.start_again(index)?;
+            self.reschedule(on_fault)?;
             self.settle(index, on_fault)?;
         }
         self.enforce_budgets(now, on_fault)?;
@@ -277,190 +276,6 @@ impl<S: Seam> Monitor<'_, S> {
             asked |= signal.ssi_signo != libc::SIGCHLD as u32;
         }
         Ok(asked)
-    }
-
-    /// True when there may be more: PDs that ask without end must not keep the launcher from signals, timers and consoles.
-    fn take_events(&mut self, on_fault: OnFault) -> io::Result<bool> {
-        for _ in 0..EVENTS_A_TURN {
-            match trace::next_event()? {
-                Some(event) => self.take(event, on_fault)?,
-                None => return Ok(false),
-            }
-        }
-        // The kernel always names the first child that has an event; behind those that always have one, the others wait.
-        for index in self.indices() {
-            if let Some(event) = trace::next_event_of(self.pid(index))? {
-                self.take(event, on_fault)?;
-            }
-        }
-        Ok(true)
-    }
-
-    fn take(&mut self, event: Event, on_fault: OnFault) -> io::Result<()> {
-        let pid = event.pid();
-        let Some(index) = self.indices().find(|index| self.pid(*index) == pid) else { return Ok(()) };
-        match event {
-            Event::Signal(..) => self.stopped_for_signal(index, on_fault),
-            Event::Interrupted(_) => {
-                self.pds[index.0].process = Process::Stopped;
-                self.settle(index, on_fault)
-            }
-            // A stop from outside (SIGSTOP): it is not the PD's, and SIGCONT ends it.
-            Event::GroupStopped(pid) => Ok(trace::listen(pid).or_else(gone_is_fine)?),
-            Event::Exited(..) => self.ended(index, None, on_fault),
-            Event::Killed(_, signal) => self.ended(index, Some(signal), on_fault),
-        }
-    }
-
-    fn stopped_for_signal(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
-        self.pds[index.0].process = Process::Stopped;
-        let pid = self.pid(index);
-        let (Ok(info), Ok(mut registers)) = (trace::signal_info(pid), trace::registers(pid)) else {
-            // It was killed while it stopped; its end is the next event.
-            return Ok(());
-        };
-        if info.signal == libc::SIGSTOP && self.pds[index.0].should_run() {
-            // Whoever may send it to a PD may stop it.
-            trace::pass_stop(pid).or_else(gone_is_fine)?;
-            self.pds[index.0].process = Process::Running;
-            return Ok(());
-        }
-        let is_fault = matches!(
-            info.signal,
-            libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGSYS
-        );
-        if !is_fault || info.code <= 0 {
-            // Sent by somebody, not caused by the PD: it is swallowed.
-            return self.settle(index, on_fault);
-        }
-        if let Some((number, _)) = info.syscall
-            && let Some(ask) = Ask::of(number.into(), &registers)
-            && self.answer(index, ask, registers, on_fault)?
-        {
-            return Ok(());
-        }
-        let image = &self.launch.images[index.0];
-        let plan = &self.launch.plan;
-        let layout = self.pds[index.0].pd.layout;
-        let fault =
-            fault::of_stop(plan, plan.pd(index), (&image.image, &image.name), layout, pid, info, &registers);
-        if matches!(fault.kind, Kind::Syscall { .. }) {
-            message::step_back(&mut registers);
-            trace::set_registers(pid, registers).or_else(gone_is_fine)?;
-        }
-        self.pds[index.0].holds.fault = true;
-        self.raise(fault, Some(registers), on_fault)
-    }
-
-    fn ended(&mut self, index: PdIndex, signal: Option<i32>, on_fault: OnFault) -> io::Result<()> {
-        self.pds[index.0].process = Process::Gone;
-        // A PD that had faulted already has been told of.
-        if self.pds[index.0].holds.fault {
-            return Ok(());
-        }
-        self.raise(fault::of_end(index, signal), None, on_fault)
-    }
-
-    /// Gives a fault to the parent, or deals with it where there is none.
-    fn raise(&mut self, fault: Fault, registers: Option<Registers>, on_fault: OnFault) -> io::Result<()> {
-        let index = fault.pd;
-        // What the PD said before the fault comes first.
-        self.print_console(index.0)?;
-        self.end_line(index.0)?;
-        self.leave_cpu(index);
-        match self.launch.plan.pd(index).parent {
-            Some((parent, _)) => {
-                tracing::debug!(pd = %self.launch.plan.pd(index).name, %fault, "fault, for the parent");
-                self.pds[index.0].pending = Some(Pending { fault, registers, taken: false });
-                let parent_pd = &mut self.pds[parent.0];
-                parent_pd.inbox.push_back(index);
-                parent_pd.raised += 1;
-                let raised = parent_pd.raised;
-                if let Some(page) = &self.resources.supervisors[parent.0] {
-                    page.read_write.write_all_at(&raised.to_le_bytes(), 0)?;
-                }
-                self.ring(parent);
-                self.wake(parent);
-            }
-            None => {
-                let policy = self.options.policy;
-                on_fault(&fault, policy);
-                match policy {
-                    Policy::Continue => self.faults.push(fault),
-                    Policy::Stop => {
-                        self.faults.push(fault);
-                        self.ended = Some(Ended::Fault);
-                    }
-                    Policy::Restart => self.plan_restart(index),
-                }
-            }
-        }
-        self.reschedule(on_fault)
-    }
-
-    /// Wakes a PD as a peer would. A full doorbell has a wake in it already.
-    fn ring(&self, pd: PdIndex) {
-        let _ = nix::unistd::write(&self.resources.doorbells[pd.0].write, &[0]);
-    }
-
-    fn plan_restart(&mut self, index: PdIndex) {
-        let pd = &mut self.pds[index.0];
-        let pause = (RESTART_PAUSE.0 * 2u32.saturating_pow(pd.restarts)).min(RESTART_PAUSE.1);
-        pd.restarts += 1;
-        self.restarts.push((Instant::now() + pause, index));
-    }
-
-    /// A fresh process in the place of the old one, with clean memory; regions and channels are as they were.
-    fn start_again(&mut self, index: PdIndex) -> io::Result<()> {
-        let old = &self.pds[index.0];
-        if old.process != Process::Gone {
-            end_all(std::iter::once(&old.pd.child));
-            self.pds[index.0].process = Process::Gone;
-        }
-        let started = launch::start_again(self.launch, self.resources, self.signals, self.seam, index);
-        let pd = match started {
-            Ok(Some(pd)) => pd,
-            Ok(None) => return Err(io::Error::other("a PD that was started again is not there")),
-            Err(LaunchError::Interrupted) => {
-                self.ended = Some(Ended::Asked);
-                return Ok(());
-            }
-            Err(error) => return Err(io::Error::other(error)),
-        };
-        let watched = &mut self.pds[index.0];
-        watched.pd = pd;
-        watched.process = Process::Stopped;
-        watched.holds.fault = false;
-        watched.pending = None;
-        watched.consumed_us = 0;
-        self.budgets.begin_again(index);
-        self.wake(index);
-        self.open_watch(index)
-    }
-
-    /// Brings the process in line with its holds: lets it run when none holds, stops it when one does.
-    fn settle(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
-        loop {
-            let pd = &mut self.pds[index.0];
-            let pid = pd.pd.child.pid;
-            match (pd.process, pd.should_run()) {
-                (Process::Stopped, true) => {
-                    trace::resume(pid).or_else(gone_is_fine)?;
-                    pd.process = Process::Running;
-                    return Ok(());
-                }
-                (Process::Running, false) => {
-                    trace::interrupt(pid).or_else(gone_is_fine)?;
-                    match trace::wait_for(pid)? {
-                        Some(Event::Interrupted(_) | Event::GroupStopped(_)) => pd.process = Process::Stopped,
-                        // It faulted or ended at this very moment; the interrupt still comes when it runs again.
-                        Some(event) => self.take(event, on_fault)?,
-                        None => return Ok(()),
-                    }
-                }
-                _ => return Ok(()),
-            }
-        }
     }
 
     fn is_idle(&self) -> bool {
@@ -503,73 +318,6 @@ impl<S: Seam> Monitor<'_, S> {
                 self.faults.push(pending.fault);
             }
         }
-    }
-
-    fn print_console(&mut self, index: usize) -> io::Result<()> {
-        if self.output.full() {
-            return Ok(());
-        }
-        let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
-        self.pds[index].console.drain(pipe, &mut self.output)?;
-        self.push_output()
-    }
-
-    fn end_line(&mut self, index: usize) -> io::Result<()> {
-        self.pds[index].console.flush(&mut self.output)?;
-        self.push_output()
-    }
-
-    fn push_output(&mut self) -> io::Result<()> {
-        let pushed = self.output.push();
-        self.printed(pushed)?;
-        if self.output.stalled() != self.stalled {
-            self.stalled = self.output.stalled();
-            self.listen_to_consoles(!self.stalled)?;
-        }
-        Ok(())
-    }
-
-    /// While the reader stalls, PDs that print wait for it in their pipes; it is heard when it reads on.
-    fn listen_to_consoles(&self, listen: bool) -> io::Result<()> {
-        let flags = if listen { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        for (index, console) in self.resources.consoles.iter().enumerate() {
-            self.epoll.modify(console.read.as_fd(), &mut EpollEvent::new(flags, index as u64))?;
-        }
-        let stdout = io::stdout();
-        if listen {
-            self.epoll.delete(stdout.as_fd())?;
-        } else {
-            self.epoll.add(stdout.as_fd(), EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT))?;
-        }
-        Ok(())
-    }
-
-    /// Whoever reads the consoles and has seen enough (`| head`) asks for the end.
-    fn printed(&mut self, printed: io::Result<()>) -> io::Result<()> {
-        match printed {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.ended.get_or_insert(Ended::Asked);
-                Ok(())
-            }
-            Err(error) => Err(io::Error::other(format!("cannot write to standard output: {error}"))),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// All that is left at the end.
-    fn print_consoles(&mut self) -> io::Result<()> {
-        for index in 0..self.pds.len() {
-            let pipe = File::from(self.resources.consoles[index].read.try_clone()?);
-            let console = &mut self.pds[index].console;
-            console.drain(pipe, &mut self.output)?;
-            console.flush(&mut self.output)?;
-        }
-        let finished = self.output.finish().map(|lost| {
-            if lost > 0 {
-                tracing::warn!("nobody reads standard output: {lost} bytes of the PDs' consoles are lost");
-            }
-        });
-        self.printed(finished)
     }
 }
 

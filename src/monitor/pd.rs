@@ -29,6 +29,8 @@ pub(super) struct Holds {
     pub fault: bool,
     /// Its parent, or whoever holds a capability to its thread, has stopped it.
     pub suspended: bool,
+    /// It is in a launcher call that has not been answered.
+    pub asking: bool,
     /// Its registers are being looked at.
     pub inspected: bool,
     /// Its budget of this period is spent.

@@ -23,6 +23,8 @@ pub struct RegionPlan {
     pub name: String,
     /// Bytes.
     pub size: u64,
+    /// Bytes of its pages: 0x1000 or 0x200000. The larger ones are used where the host has them to give.
+    pub page_size: u64,
     /// File it begins with.
     pub prefill: Option<PathBuf>,
 }
@@ -70,6 +72,7 @@ pub(super) fn regions(system: &System) -> Vec<RegionPlan> {
             index,
             name: region.name.clone(),
             size: region.size,
+            page_size: region.page_size,
             prefill: region.prefill.as_ref().map(|(path, _)| path.clone()),
         })
         .collect()

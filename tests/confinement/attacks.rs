@@ -1,4 +1,4 @@
-//! Hostile programs: every probe of attacks.c once from a constructor and once from a handler, each in a PD of its own, judged by what
+//! Hostile programs: every probe of probes.h once from a constructor and once from a handler, each in a PD of its own, judged by what
 //! the kernel made the launcher report; and unsandboxed, where it has to succeed.
 
 #![forbid(unsafe_code)]
@@ -14,6 +14,15 @@ use crate::cases::Cases;
 use crate::common::{Outcome, User, World};
 
 const SOURCE: &str = include_str!("attacks.c");
+const PROBES: &str = include_str!("probes.h");
+
+/// What the source includes. The repository may be closed to the user who compiles it.
+const HEADERS: [(&str, &str); 4] = [
+    ("probes.h", PROBES),
+    ("internal.h", include_str!("../../libmicrokit/internal.h")),
+    ("abi.h", include_str!("../../libmicrokit/abi.h")),
+    ("wait.h", include_str!("../../libmicrokit/wait.h")),
+];
 
 /// What must come of a probe in a PD.
 #[derive(Clone, Copy)]
@@ -81,6 +90,7 @@ fn expected(probe: &'static str) -> Expected {
         "store_text" | "store_peer_words" | "store_peer_status" => Fault("…: that memory is read-only"),
         "stack_overflow" => Fault("…: stack overflow: the stack has 0x2000 bytes"),
         "read_peer_doorbell"
+        | "read_other_descriptors"
         | "read_console"
         | "read_standard_input"
         | "write_own_doorbell"
@@ -154,9 +164,9 @@ impl Row {
     }
 }
 
-/// Every probe of the source.
+/// Every probe there is.
 fn probes() -> Vec<&'static str> {
-    let names = SOURCE.lines().filter_map(|line| line.strip_prefix("PROBE(")?.split_once(')'));
+    let names = PROBES.lines().filter_map(|line| line.strip_prefix("PROBE(")?.split_once(')'));
     names.map(|(name, _)| name).collect()
 }
 
@@ -172,16 +182,35 @@ const CODE: [u8; 16] = [
     0xcd, 0x80, // int 0x80
 ];
 
-fn attack(user: User) -> Vec<Row> {
-    let world = World::new(user);
-    world.write("code.bin", CODE);
-    let include = format!("-I{}", Path::new(env!("CARGO_MANIFEST_DIR")).join("libmicrokit").display());
-    let ends = format!("-DENDS_FROM_NAME={}", ends_from_name());
-    let flags = ["-O1", "-Wall", "-Wextra", "-Werror", include.as_str(), ends.as_str()];
-    world.program_with("attacker", SOURCE, &flags);
-    world.program("victim", VICTIM);
-    let control = control_program(&world);
+/// A world with the attackers' and the victim's image.
+pub struct Surroundings {
+    world: World,
+}
 
+impl Surroundings {
+    /// Compiles them.
+    pub fn new(user: User) -> Self {
+        let world = World::new(user);
+        world.write("code.bin", CODE);
+        for (name, text) in HEADERS {
+            world.write(name, text);
+        }
+        let ends = format!("-DENDS_FROM_NAME={}", ends_from_name());
+        let flags = ["-O1", "-Wall", "-Wextra", "-Werror", ends.as_str()];
+        world.program_with("attacker", SOURCE, &flags);
+        world.program("victim", VICTIM);
+        Self { world }
+    }
+
+    /// Where they are.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+}
+
+fn attack(user: User) -> Vec<Row> {
+    let Surroundings { world } = Surroundings::new(user);
+    let control = control_program(&world);
     let probes = probes();
     let attempts: Vec<String> = ["c", "h"]
         .iter()
@@ -195,8 +224,7 @@ fn attack(user: User) -> Vec<Row> {
         let said = outcome.lines_of("victim");
         assert!(!said.is_empty() && said.iter().all(|line| *line == "my secret is intact"), "{outcome}");
         for name in some {
-            let report = what_became_of(&outcome, name);
-            seen.insert(name.clone(), report);
+            seen.insert(name.clone(), what_became_of(&outcome, name));
         }
     }
     let row = |probe: &&'static str| Row {
@@ -221,7 +249,8 @@ void notified(microkit_channel ch)
 }
 "#;
 
-fn system(attackers: &[String]) -> String {
+/// A victim and these attackers, which are named by where from and what they attempt.
+pub fn system(attackers: &[String]) -> String {
     let mut text = String::from(
         r#"<system>
   <memory_region name="ro" size="0x1000"/>
@@ -252,7 +281,7 @@ fn system(attackers: &[String]) -> String {
 }
 
 /// The first line of the launcher's report about a PD; without one, what the PD printed about the answer it got.
-fn what_became_of(outcome: &Outcome, pd: &str) -> String {
+pub fn what_became_of(outcome: &Outcome, pd: &str) -> String {
     let start = format!("mk-sandbox: fault: PD `{pd}`: ");
     if let Some(report) = outcome.stderr.lines().find_map(|line| line.strip_prefix(&start)) {
         return report.to_owned();

@@ -6,13 +6,17 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 
+mod ablation;
 mod attacks;
 mod descriptors;
+mod floods;
 mod memory;
+mod own;
 mod process;
 mod scene;
 mod smaps;
 mod supervision;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -20,6 +24,11 @@ use mk_sandbox::pd;
 
 fn main() -> ExitCode {
     pd::entry::<pd::Shipped>();
+    if let [first, kind, system] = &std::env::args().skip(1).collect::<Vec<_>>()[..]
+        && first == own::LAUNCHER
+    {
+        return own::launcher(kind, system);
+    }
     // cargo's own options say nothing to this program; a word selects the cases that have it in their names.
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let mut cases = cases::Cases::new(wanted);
@@ -31,6 +40,9 @@ fn main() -> ExitCode {
         scene.end();
         supervision::cases(&mut cases, user);
         attacks::cases(&mut cases, user);
+        sweep::cases(&mut cases, user);
+        floods::cases(&mut cases, user);
+        ablation::cases(&mut cases, user);
     }
     cases.finish()
 }

@@ -12,11 +12,11 @@ use crate::common::{User, World};
 const HEAD: &str = r#"
 #include <microkit.h>
 
-static inline long ask(unsigned long op, unsigned long a, unsigned long b)
+static inline long ask(unsigned long op, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
     register unsigned long r10 __asm__("r10") = b;
-    register unsigned long r8 __asm__("r8") = 0;
-    register unsigned long r9 __asm__("r9") = 0;
+    register unsigned long r8 __asm__("r8") = c;
+    register unsigned long r9 __asm__("r9") = d;
     long result;
     __asm__ volatile("syscall"
                      : "=a"(result)
@@ -27,7 +27,7 @@ static inline long ask(unsigned long op, unsigned long a, unsigned long b)
 
 static inline void answered(void)
 {
-    microkit_dbg_puts(ask(99, 0, 0) == -38 ? "answered\n" : "another answer\n");
+    microkit_dbg_puts(ask(99, 0, 0, 0, 0) == -38 ? "answered\n" : "another answer\n");
 }
 
 void notified(microkit_channel ch) { (void)ch; }
@@ -87,6 +87,19 @@ const STATES: [(&str, &str); 7] = [
 /// Return addresses for a call of the kernel's vsyscall page, which the filter denies: the process then stands there.
 const RETURNS: [&str; 4] = ["0", "1", "0x7fffffffffff", "0xffffffffff600000"];
 
+/// Places that a parent cannot write or, the last three, not even read: the launcher does neither for it. Its region is at 0x4000000, to be
+/// read only; a page of its own ends in the middle of what is asked for.
+const PLACES: [(&str, &str, bool); 8] = [
+    ("a read-only region", "0x4000000ul", true),
+    ("its own code", "(unsigned long)init", true),
+    ("libmicrokit's code", "(unsigned long)microkit_notify", true),
+    ("behind a region", "0x5001000ul - 8", true),
+    ("what only its child has", "0x6000000ul", false),
+    ("nothing", "0x12345000ul", false),
+    ("the kernel's half", "0xffff800000000000ul", false),
+    ("the top of all addresses", "~7ul", false),
+];
+
 /// Adds the cases.
 pub fn cases(cases: &mut Cases, user: User) {
     let name = |what: &str| format!("{}: {what}", format!("{user:?}").to_lowercase());
@@ -96,6 +109,11 @@ pub fn cases(cases: &mut Cases, user: User) {
     }
     for back in RETURNS {
         cases.case(&name(&format!("a child calls the vsyscall page from {back}")), || vsyscall(user, back));
+    }
+    for (what, place, readable) in PLACES {
+        cases.case(&name(&format!("has the launcher write to and read from: {what}")), || {
+            deputy(user, place, readable)
+        });
     }
     cases.case(&name("questions without end, and a time limit"), || spam_and_limit(user));
     cases.case(&name("questions without end, and others with a fault"), || spam_and_fault(user));
@@ -145,6 +163,58 @@ fn is_restarted(user: User, code: &str) -> String {
     "it begins again".into()
 }
 
+/// The launcher is asked to store a child's registers there, and to take a child's registers from there.
+fn deputy(user: User, place: &str, readable: bool) -> String {
+    let parent = format!(
+        r#"
+{PARENT}
+
+static void say(const char *what, long result)
+{{
+    microkit_dbg_puts(what);
+    microkit_dbg_put32((seL4_Uint32)-result);
+    microkit_dbg_puts("\n");
+}}
+
+__attribute__((constructor)) static void begin(void)
+{{
+    static seL4_UserContext registers;
+    /* Operations 8 and 9 on the thread of child 3, 20 words. The first is the control. */
+    say("own ", ask(8, 128 + 3, 0, 20, (unsigned long)&registers));
+    say("store ", ask(8, 128 + 3, 0, 20, {place}));
+    say("load ", ask(9, 128 + 3, 0, 20, {place}));
+    microkit_dbg_puts(*(volatile unsigned long *)0x4000000 == 0 ? "unchanged\n" : "CHANGED\n");
+}}
+"#
+    );
+    // The child stands still, so that registers can be set without harm, whatever they are.
+    let child = "void init(void) { microkit_dbg_puts(\"ready\\n\"); }";
+    let world = world(user, "", &[("parent", parent), ("child", child.to_owned())]);
+    world.system(
+        "deputy.system",
+        r#"<system>
+             <memory_region name="ro" size="0x1000"/>
+             <memory_region name="rw" size="0x1000"/>
+             <memory_region name="secret" size="0x1000"/>
+             <protection_domain name="parent" priority="9">
+               <program_image path="parent.elf"/>
+               <map mr="ro" vaddr="0x4000000" perms="r"/>
+               <map mr="rw" vaddr="0x5000000" perms="rw"/>
+               <protection_domain name="child" id="3" priority="1">
+                 <program_image path="child.elf"/>
+                 <map mr="secret" vaddr="0x6000000" perms="rw"/>
+               </protection_domain>
+             </protection_domain>
+           </system>"#,
+    );
+    let outcome = world.run(&["run", "--timeout", "20", "--until-idle", "deputy.system"]);
+    let lines = outcome.lines_of("parent");
+    // What can be read may be taken for registers; whatever the child does with them is its parent's affair.
+    let load = if readable && place != "0x5001000ul - 8" { "load 0" } else { "load 14" };
+    assert_eq!(lines[..4], ["own 0", "store 14", load, "unchanged"], "{outcome}");
+    format!("{}, {}", lines[1], lines[2])
+}
+
 fn vsyscall(user: User, back: &str) -> String {
     let child = format!(
         "void init(void) {{ unsigned long back = {back}, call = 0xffffffffff600000ul;\n\
@@ -163,7 +233,7 @@ const SPAMMERS: usize = 30;
 
 fn spammers(world: &World, more: &str) {
     let spam = format!(
-        "{HEAD}\n{PARENT}\n__attribute__((constructor)) static void begin(void) {{ for (;;) ask(99, 0, 0); }}"
+        "{HEAD}\n{PARENT}\n__attribute__((constructor)) static void begin(void) {{ for (;;) ask(99, 0, 0, 0, 0); }}"
     );
     world.program("spam", &spam);
     let many: String = (0..SPAMMERS)

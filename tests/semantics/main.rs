@@ -4,8 +4,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod capabilities;
 mod control;
+mod family;
 mod faults;
+mod hostile;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -37,6 +37,21 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
         }
         format!("nothing is left; seed {seed}, within {span:?}, {running_count} times PDs had run")
     });
+    cases.case(&format!("{user}: launcher killed at {MOMENTS} random moments of starting PDs again"), || {
+        let span = span(stage);
+        let mut begins = 0;
+        for _ in 0..MOMENTS {
+            let before = stage.before();
+            let mut running = stage.start_restarting();
+            running.wait_for_stdout("begins");
+            // The pauses before a PD is started again are 10, 20 and 40 ms at first.
+            std::thread::sleep(random.below(3 * span));
+            running.signal(Signal::SIGKILL);
+            let outcome = before.dies_clean(running);
+            begins += outcome.stdout.matches("begins").count();
+        }
+        format!("nothing is left; seed {seed}, PDs have begun {begins} times")
+    });
     cases.case(&format!("{user}: a PD killed at {MOMENTS} random moments of start and running"), || {
         let span = span(stage);
         let (mut starting, mut early) = (0, 0);

@@ -74,6 +74,19 @@ microkit_msginfo protected(microkit_channel ch, microkit_msginfo message)
 }
 "#;
 
+const FAULTY: &str = r#"
+#include <microkit.h>
+
+void init(void)
+{
+    microkit_dbg_puts("begins\n");
+    __builtin_trap();
+}
+
+void notified(microkit_channel ch) { (void)ch; }
+microkit_msginfo protected(microkit_channel ch, microkit_msginfo message) { (void)ch; return message; }
+"#;
+
 /// Everything that the cases of one user need.
 pub struct Stage {
     world: World,
@@ -87,6 +100,8 @@ impl Stage {
         let world = World::new(user);
         world.program("pd", PROGRAM);
         world.system("three.system", SYSTEM);
+        world.program("faulty", FAULTY);
+        world.system("restarting.system", &SYSTEM.replace("pd.elf", "faulty.elf"));
         let built = std::env::current_exe().unwrap();
         let launcher = if user == User::Unprivileged {
             // The build directory may be closed to this user.
@@ -122,6 +137,13 @@ impl Stage {
         let mut command = self.world.command();
         command.args(["run", "three.system"]);
         command
+    }
+
+    /// Starts a system whose PDs fault as soon as they run and are started again, without end.
+    pub fn start_restarting(&self) -> Running {
+        let mut command = self.world.command();
+        command.args(["run", "--on-fault", "restart", "restarting.system"]);
+        Running::start(command)
     }
 
     /// Starts the system with the shipped binary.

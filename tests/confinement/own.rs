@@ -1,0 +1,121 @@
+//! This program as a launcher, through the library: with layers left out, or with no monitor but its own eyes.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use mk_sandbox::commands::prepare::{self, Wishes};
+use mk_sandbox::launch::{self, Launch, Schedule};
+use mk_sandbox::monitor::{self, Mode, Policy, Until};
+use mk_sandbox::pd::Shipped;
+use mk_sandbox::policy::Program;
+use mk_sandbox::sdf::Arch;
+use mk_sandbox::sys::probe::Tier;
+use mk_sandbox::{report, sys};
+
+use crate::common::{Outcome, Running, UNPRIVILEGED_ID, User, World};
+use crate::sweep;
+
+/// First argument of this program when it is a launcher; the second is what kind, the third the system file.
+pub const LAUNCHER: &str = "--launcher";
+
+/// Layers that a launcher of this program can leave out: ablation, which no option of the shipped binary offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Both filters.
+    Seccomp,
+    /// mseal.
+    Seal,
+    /// Memory-deny-write-execute.
+    Mdwe,
+}
+
+impl Layer {
+    const ALL: [Self; 3] = [Self::Seccomp, Self::Seal, Self::Mdwe];
+}
+
+/// A launcher that makes its PDs try every system call number.
+pub const SWEEP: &str = "sweep";
+
+/// Runs a system as the world's user with this program as the launcher.
+pub fn run(world: &World, kind: &str, system: &str) -> Outcome {
+    let mut command = Command::new(program(world));
+    command.args([LAUNCHER, kind, system]);
+    command.current_dir(world.dir()).env_clear().env("TMPDIR", world.dir());
+    if world.user() == User::Unprivileged {
+        command.gid(UNPRIVILEGED_ID).uid(UNPRIVILEGED_ID);
+    }
+    Running::start(command).wait()
+}
+
+/// What [`run`] is told to leave layers out.
+pub fn without(layers: &[Layer]) -> String {
+    layers.iter().map(|layer| format!("{layer:?}")).collect::<Vec<_>>().join(",")
+}
+
+/// This program where the world's user can execute it: the build directory may be closed to others.
+fn program(world: &World) -> PathBuf {
+    let built = std::env::current_exe().unwrap();
+    let copy = world.path("confinement");
+    if world.user() != User::Unprivileged {
+        return built;
+    }
+    if !copy.exists() {
+        fs::copy(&built, &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    copy
+}
+
+/// The launcher's side.
+pub fn launcher(kind: &str, system: &str) -> ExitCode {
+    let wishes = Wishes {
+        system: Path::new(system),
+        search_path: &[],
+        arch: Arch::Any,
+        build: false,
+        heap_size: 1 << 20,
+        tier: Tier::Full,
+        schedule: Schedule::Linux,
+        realtime: false,
+        allow_wx: false,
+    };
+    let mut launch = prepare::launch(&wishes).unwrap().launch;
+    if kind == SWEEP {
+        return sweep::launcher(&launch);
+    }
+    for layer in Layer::ALL.iter().filter(|layer| kind.split(',').any(|word| word == format!("{layer:?}"))) {
+        match layer {
+            Layer::Seccomp => let_all_through(&mut launch),
+            Layer::Seal => launch.without.mseal = true,
+            Layer::Mdwe => launch.without.mdwe = true,
+        }
+    }
+    sys::descriptor::raise_limit().unwrap();
+    let signals = prepare::take_signals().unwrap();
+    let resources = launch::prepare(&launch).unwrap();
+    let running = launch::start(&launch, &resources, &signals, &Shipped).unwrap();
+    let until = Until { idle: true, limit: None };
+    let options = monitor::Options { console: Mode::Prefixed, until, policy: Policy::Continue };
+    let tell = |fault: &monitor::Fault, policy| {
+        eprintln!("mk-sandbox: {}", report::fault(&launch.plan, fault, policy));
+    };
+    monitor::run(&launch, &resources, running, &signals, &Shipped, options, &tell).unwrap();
+    ExitCode::SUCCESS
+}
+
+/// Filters that deny nothing but the call by which a PD says that it is ready.
+fn let_all_through(launch: &mut Launch) {
+    // struct sock_filter: code in bits 0 to 15, jt in 16 to 23, jf in 24 to 31, k from 32 on.
+    let load_number = 0x20;
+    let is_exit_group = 0x15 | 1 << 24 | (libc::SYS_exit_group as u64) << 32;
+    let answer = |action: u32| 0x06 | u64::from(action) << 32;
+    let allow = answer(libc::SECCOMP_RET_ALLOW);
+    launch.filters.loading = vec![Program { name: "nothing".into(), words: vec![allow] }];
+    let words = vec![load_number, is_exit_group, answer(libc::SECCOMP_RET_TRAP), allow];
+    launch.filters.running = vec![Program { name: "ready".into(), words }];
+}
