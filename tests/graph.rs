@@ -30,6 +30,10 @@ fn file(path: &str) -> System {
     system(&fs::read_to_string(root().join(path)).expect(path))
 }
 
+fn picture(system: &System, format: Format) -> String {
+    graph::graph(system, "a<b>&\"", format).expect("not too large")
+}
+
 fn overlap(one: Area, other: Area) -> bool {
     one.x < other.x + other.width
         && other.x < one.x + one.width
@@ -90,7 +94,7 @@ fn leads_out_of(drawing: &Drawing, piece: Piece, frame: &Frame) -> bool {
 }
 
 fn check(name: &str, system: &System) -> Drawing {
-    let drawing = graph::drawing(system, name);
+    let drawing = graph::drawing(system, name).expect("not too large");
     let whole = Area { x: 0, y: 0, width: drawing.width, height: drawing.height };
     assert_eq!(
         drawing.frames.len(),
@@ -288,11 +292,48 @@ fn nothing_covers_anything_in_random_systems() {
     }
 }
 
+/// As much as 63 PDs can have of channels, and more regions than anybody draws.
+fn crowded(regions: usize) -> System {
+    let mut text = String::from("<system>");
+    for region in 0..regions {
+        text += &format!("<memory_region name=\"r{region}\" size=\"0x1000\"/>");
+    }
+    for pd in 0..63 {
+        text += &format!("<protection_domain name=\"p{pd}\" priority=\"{pd}\"><program_image path=\"p\"/>");
+        for at in 0..regions.min(10) {
+            let region = (pd * 19 + at * 7) % regions;
+            text += &format!("<map mr=\"r{region}\" vaddr=\"{:#x}\"/>", 0x100_0000 + at * 0x2000);
+        }
+        text += "</protection_domain>";
+    }
+    for one in 0..63 {
+        for other in one + 1..63 {
+            let (id, other_id) = (other - 1, one);
+            text += &format!(
+                "<channel><end pd=\"p{one}\" id=\"{id}\" pp=\"true\"/><end pd=\"p{other}\" id=\"{other_id}\"/></channel>"
+            );
+        }
+    }
+    system(&(text + "</system>"))
+}
+
+#[test]
+fn a_picture_has_an_upper_bound_and_every_channel_fits_below_it() {
+    let full = crowded(100);
+    assert_eq!(full.channels.len(), 63 * 62 / 2);
+    let drawing = graph::drawing(&full, "full").expect("not too large");
+    assert_eq!(drawing.frames.len(), 163);
+    let huge = crowded(9000);
+    let error = graph::graph(&huge, "huge", Format::Svg).expect_err("too large").to_string();
+    assert!(error.contains("--format dot"), "{error}");
+    assert!(graph::graph(&huge, "huge", Format::Dot).is_ok());
+}
+
 #[test]
 fn the_picture_is_the_same_every_time() {
     let system = file("tests/fixtures/graph/forty.system");
     for format in [Format::Dot, Format::Mermaid, Format::Svg] {
-        assert_eq!(graph::graph(&system, "x", format), graph::graph(&system, "x", format));
+        assert_eq!(picture(&system, format), picture(&system, format));
     }
 }
 
@@ -305,21 +346,21 @@ const HOSTILE: &str = "<system><memory_region name='r\"&lt;/title&gt;&amp;]' siz
 #[test]
 fn names_stay_names() {
     let system = system(HOSTILE);
-    let svg = graph::graph(&system, "a<b>&\"", Format::Svg);
+    let svg = picture(&system, Format::Svg);
     assert!(!svg.contains("</title>&"), "{svg}");
     let parsed = svg.matches("<title>").count();
     assert_eq!(parsed, svg.matches("</title>").count());
-    let dot = graph::graph(&system, "t", Format::Dot);
+    let dot = picture(&system, Format::Dot);
     assert!(dot.contains("label=\"\\\"]; evil -> x [label=\\\""), "{dot}");
     assert!(dot.contains("label=\"end\\\\\\npriority 0\""), "{dot}");
-    let mermaid = graph::graph(&system, "t", Format::Mermaid);
+    let mermaid = picture(&system, Format::Mermaid);
     assert!(mermaid.contains("subgraph tree0[\"#34;#93;#59; evil -#62; x #91;label#61;#34;\"]"), "{mermaid}");
 }
 
 #[test]
 fn dot_and_mermaid_say_what_the_file_says() {
     let system = file("tests/fixtures/graph/five.system");
-    let dot = graph::graph(&system, "five", Format::Dot);
+    let dot = picture(&system, Format::Dot);
     for line in [
         "  subgraph cluster0 {",
         "    pd1 [label=\"keyboard\\npriority 150\"];",
@@ -331,7 +372,7 @@ fn dot_and_mermaid_say_what_the_file_says() {
     ] {
         assert!(dot.lines().any(|own| own == line), "{line}\n{dot}");
     }
-    let mermaid = graph::graph(&system, "five", Format::Mermaid);
+    let mermaid = picture(&system, Format::Mermaid);
     for line in [
         "  subgraph tree0[\"supervisor\"]",
         "    pd1[\"keyboard, priority 150\"]",

@@ -57,7 +57,7 @@ fn try_run(args: &CheckArgs) -> Result<Exit, Exit> {
         return Ok(write_baseline(path, &checked.judged));
     }
     let Checked { source, system, judged } = &checked;
-    let report = Report { source, system: system.as_ref(), judged };
+    let report = Report::new(source, system.as_ref(), judged);
     match write(args, &report)? {
         Exit::Success => {}
         failed => return Ok(failed),

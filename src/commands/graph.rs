@@ -17,7 +17,13 @@ pub fn run(args: &GraphArgs) -> Exit {
     };
     let format = args.format.unwrap_or_else(|| by_name(args.output.as_deref()));
     let title = args.system.file_name().unwrap_or_default().to_string_lossy();
-    let picture = graph::graph(&loaded.system, &title, format.into());
+    let picture = match graph::graph(&loaded.system, &title, format.into()) {
+        Ok(picture) => picture,
+        Err(error) => {
+            eprintln!("mk-sandbox: {error}");
+            return Exit::Usage;
+        }
+    };
     match &args.output {
         Some(path) => write_file(path, &picture),
         None => say(&picture),

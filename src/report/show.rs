@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{Align, bytes, count, list, printable, quoted, table};
 use crate::diagnostic::Source;
@@ -86,6 +86,7 @@ fn pd_row(system: &System, depth: usize, index: PdIndex) -> Vec<String> {
 }
 
 fn regions(system: &System) -> String {
+    let users = users(system);
     let mut text = String::new();
     for (index, region) in system.regions.iter().enumerate() {
         let mut facts = vec![bytes(region.size)];
@@ -100,48 +101,48 @@ fn regions(system: &System) -> String {
             facts.push(format!("begins with the {} of {path}", bytes(*length)));
         }
         text += &format!("  {}: {}\n", printable(&region.name), facts.join(", "));
-        let rows = users(system, RegionIndex(index), region.size);
-        match rows.is_empty() {
-            true => text += "    mapped nowhere\n",
-            false => text += &table(4, &[Align::Left; 4], &rows),
+        match users.get(&RegionIndex(index)) {
+            None => text += "    mapped nowhere\n",
+            Some(rows) => text += &table(4, &[Align::Left; 4], rows),
         }
     }
     text
 }
 
-/// Who maps a region: whose, rights, addresses, remarks.
-fn users(system: &System, region: RegionIndex, size: u64) -> Vec<Vec<String>> {
-    let row = |who: String, map: &Map, remarks: Vec<String>| {
-        let end = map.vaddr.saturating_add(size);
-        vec![who, map.perms.to_string(), format!("{:#x}..{end:#x}", map.vaddr), remarks.join(", ")]
+/// Who maps each region: whose, rights, addresses, remarks.
+fn users(system: &System) -> BTreeMap<RegionIndex, Vec<Vec<String>>> {
+    let mut users: BTreeMap<RegionIndex, Vec<Vec<String>>> = BTreeMap::new();
+    let mut add = |who: String, map: &Map, remarks: Vec<String>| {
+        let end = map.vaddr.saturating_add(system.region(map.region).size);
+        let place = format!("{:#x}..{end:#x}", map.vaddr);
+        let row = vec![who, map.perms.to_string(), place, remarks.join(", ")];
+        users.entry(map.region).or_default().push(row);
     };
-    let mapped =
-        |maps: &'_ [Map]| -> Vec<Map> { maps.iter().filter(|map| map.region == region).cloned().collect() };
-    let mut rows = Vec::new();
     for pd in &system.pds {
-        for map in mapped(&pd.maps) {
+        // What a map sets stands inside it; both are in the order of the file, if each is sorted by place.
+        for map in &pd.maps {
             let inside = |span: &Span| map.span.start <= span.start && span.end <= map.span.end;
-            let set = pd.setvars.iter().filter(|setvar| inside(&setvar.span));
+            let first = pd.setvars.partition_point(|setvar| setvar.span.start < map.span.start);
+            let set = pd.setvars[first..].iter().take_while(|setvar| inside(&setvar.span));
             let mut remarks: Vec<String> =
                 set.map(|setvar| format!("{} {}", setvar.attribute, printable(&setvar.symbol))).collect();
             if !map.cached {
                 remarks.push("cached=\"false\"".to_owned());
             }
-            rows.push(row(printable(&pd.name), &map, remarks));
+            add(printable(&pd.name), map, remarks);
         }
         if let Some(machine) = &pd.virtual_machine {
-            for map in mapped(&machine.maps) {
-                let who = format!("{} (virtual machine)", printable(&machine.name));
-                rows.push(row(who, &map, Vec::new()));
+            for map in &machine.maps {
+                add(format!("{} (virtual machine)", printable(&machine.name)), map, Vec::new());
             }
         }
     }
     for space in &system.io_address_spaces {
-        for map in mapped(&space.maps) {
-            rows.push(row(format!("{} (device)", printable(&space.name)), &map, Vec::new()));
+        for map in &space.maps {
+            add(format!("{} (device)", printable(&space.name)), map, Vec::new());
         }
     }
-    rows
+    users
 }
 
 fn channels(system: &System) -> String {

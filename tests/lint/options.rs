@@ -90,3 +90,27 @@ fn the_baseline_hides_what_was_there_and_nothing_else() {
     assert_eq!(code(&broken), 2);
     assert!(err(&broken).contains(baseline), "{}", err(&broken));
 }
+
+#[test]
+fn thousands_of_findings_are_told_in_part() {
+    let directory = scratch("thousands");
+    let system = directory.join("a.system");
+    let regions: String =
+        (0..2000).map(|at| format!("<memory_region name=\"r{at}\" size=\"0x1000\"/>\n")).collect();
+    let pd = |name: &str| {
+        let maps =
+            (0..2000).map(|at| format!("<map mr=\"r{at}\" vaddr=\"{:#x}\"/>", 0x100_0000 + at * 0x2000));
+        let maps: String = maps.collect();
+        format!(
+            "<protection_domain name=\"{name}\"><program_image path=\"plain.elf\"/>{maps}</protection_domain>"
+        )
+    };
+    let channel = "<channel><end pd=\"a\" id=\"0\"/><end pd=\"b\" id=\"0\"/></channel>";
+    let text = format!("<system>{regions}{}{}{channel}</system>", pd("a"), pd("b"));
+    fs::write(&system, text).expect("writable");
+    let (_, json) = check(&[system.to_str().expect("UTF-8")]);
+    let findings = json["findings"].as_array().expect("a list");
+    assert_eq!(findings.len(), 100);
+    let last = findings[99]["message"].as_str().expect("a message");
+    assert!(last.ends_with(", and 1900 more findings of this kind"), "{last}");
+}

@@ -35,7 +35,7 @@ fn drift(report: &Report<'_>) -> String {
         let own = report.judged.iter().filter(|judged| judged.counts() && judged.finding.lint.id == lint.id);
         let lines: Vec<String> = own
             .map(|judged| {
-                let (line, column) = report.source.position(judged.finding.span.start);
+                let (line, column) = report.position(judged.finding.span.start);
                 let message = printable(&judged.finding.message);
                 format!("  {message} ({}:{line}:{column})\n", printable(&report.path()))
             })
@@ -50,7 +50,7 @@ fn drift(report: &Report<'_>) -> String {
 fn with_place(report: &Report<'_>, judged: &Judged, color: bool) -> String {
     let finding = &judged.finding;
     let places = finding.related.iter().map(|(span, what)| {
-        let (line, column) = report.source.position(span.start);
+        let (line, column) = report.position(span.start);
         format!("line {line}:{column}: {what}")
     });
     let help: Vec<String> = finding.help.iter().cloned().chain(places).collect();
@@ -65,7 +65,7 @@ fn with_place(report: &Report<'_>, judged: &Judged, color: bool) -> String {
 
 fn in_a_line(report: &Report<'_>, judged: &Judged) -> String {
     let finding = &judged.finding;
-    let (line, column) = report.source.position(finding.span.start);
+    let (line, column) = report.position(finding.span.start);
     format!(
         "note[{}]: {}:{line}:{column}: {}",
         finding.lint.id,

@@ -49,7 +49,7 @@ pub fn write(report: &Report<'_>) -> String {
 /// One line each, with the place, and what would be right.
 fn lines(report: &Report<'_>, judged: &[&Judged]) -> String {
     let line = |judged: &&Judged| {
-        let (line, column) = report.source.position(judged.finding.span.start);
+        let (line, column) = report.position(judged.finding.span.start);
         let help = judged.finding.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
         let level = level_word(judged.level);
         format!("{}:{line}:{column}: {level}: {}{help}", report.path(), judged.finding.message)

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ordered, short};
 use crate::report::words::bytes;
@@ -83,11 +83,12 @@ impl Diagram {
             .collect();
         let block_of = |pd: PdIndex| place.get(&root(system, pd)).copied().unwrap_or(0);
         let mut nets = channel_nets(system, &block_of);
+        let mut users = users(system);
         for (index, region) in system.regions.iter().enumerate() {
             let at = blocks.len();
             blocks.push(Block::Region(RegionIndex(index)));
             let mut pins = vec![Pin { block: at, pd: None, label: String::new(), head: Head::Plain }];
-            for (pd, label) in users(system, RegionIndex(index)) {
+            for (pd, label) in users.remove(&RegionIndex(index)).unwrap_or_default() {
                 pins.push(Pin { block: block_of(pd), pd: Some(pd), label, head: Head::Plain });
             }
             if pins.len() > 1 {
@@ -135,22 +136,19 @@ fn root(system: &System, mut pd: PdIndex) -> PdIndex {
     pd
 }
 
-/// Who maps a region and how; a PD that maps it more than once comes once, with all the rights.
-pub(super) fn users(system: &System, region: RegionIndex) -> Vec<(PdIndex, String)> {
-    let mut users = Vec::new();
+/// Who maps each region and how; a PD that maps it more than once comes once, with all the rights.
+pub(super) fn users(system: &System) -> BTreeMap<RegionIndex, Vec<(PdIndex, String)>> {
+    let mut rights: BTreeMap<(RegionIndex, PdIndex), BTreeSet<char>> = BTreeMap::new();
     for (index, pd) in system.indexed_pds() {
         let guest = pd.virtual_machine.iter().flat_map(|machine| &machine.maps);
-        let maps: Vec<_> = pd.maps.iter().chain(guest).filter(|map| map.region == region).collect();
-        if maps.is_empty() {
-            continue;
+        for map in pd.maps.iter().chain(guest) {
+            // In the alphabet r comes before w before x, as rights are written.
+            rights.entry((map.region, index)).or_default().extend(map.perms.to_string().chars());
         }
-        let has = |right: fn(&crate::sdf::Perms) -> bool| maps.iter().any(|map| right(&map.perms));
-        let letters = [
-            (has(|perms| perms.read), 'r'),
-            (has(|perms| perms.write), 'w'),
-            (has(|perms| perms.execute), 'x'),
-        ];
-        users.push((index, letters.into_iter().filter(|(on, _)| *on).map(|(_, letter)| letter).collect()));
+    }
+    let mut users: BTreeMap<RegionIndex, Vec<(PdIndex, String)>> = BTreeMap::new();
+    for ((region, pd), letters) in rights {
+        users.entry(region).or_default().push((pd, letters.into_iter().collect()));
     }
     users
 }

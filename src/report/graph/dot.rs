@@ -29,8 +29,8 @@ pub(super) fn write(system: &System, title: &str) -> String {
         dot +=
             &format!("  region{index} [shape=cylinder, fillcolor=\"#e3f4ea\", label={}];\n", string(&words));
     }
-    for (index, _) in system.regions.iter().enumerate() {
-        for (PdIndex(pd), rights) in users(system, RegionIndex(index)) {
+    for (RegionIndex(index), users) in users(system) {
+        for (PdIndex(pd), rights) in users {
             dot += &format!(
                 "  pd{pd} -> region{index} [dir=none, color=\"#2a7a4b\", label={}];\n",
                 string(&rights)

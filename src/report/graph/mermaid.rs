@@ -32,8 +32,8 @@ pub(super) fn write(system: &System, title: &str) -> String {
         let words = format!("{} {}", short(&region.name), bytes(region.size));
         text += &format!("  region{index}[({})]\n", string(&words));
     }
-    for (index, _) in system.regions.iter().enumerate() {
-        for (PdIndex(pd), rights) in users(system, RegionIndex(index)) {
+    for (RegionIndex(index), users) in users(system) {
+        for (PdIndex(pd), rights) in users {
             text += &format!("  pd{pd} ---|{rights}| region{index}\n");
         }
     }

@@ -32,18 +32,37 @@ pub enum Format {
     Svg,
 }
 
+/// Boxes and ends of wires of the largest SVG. 63 PDs with every channel they can have and a thousand maps are below it; with many
+/// more, nobody could read the picture, and laying it out would take minutes.
+const MOST: usize = 12_000;
+
+/// A system that no picture is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a picture with {0} boxes and ends of wires could not be read; --format dot writes it for Graphviz all the same"
+)]
+pub struct TooLarge(pub usize);
+
 /// The picture as text. `title` is a line for its reader.
-pub fn graph(system: &System, title: &str, format: Format) -> String {
-    match format {
+///
+/// # Errors
+/// The SVG would have too much in it.
+pub fn graph(system: &System, title: &str, format: Format) -> Result<String, TooLarge> {
+    Ok(match format {
         Format::Dot => dot::write(system, title),
         Format::Mermaid => mermaid::write(system, title),
-        Format::Svg => svg::write(&drawing(system, title)),
-    }
+        Format::Svg => svg::write(&drawing(system, title)?),
+    })
 }
 
 /// Where everything in the SVG stands.
-pub fn drawing(system: &System, title: &str) -> Drawing {
-    drawing::draw(system, title)
+///
+/// # Errors
+/// It would have too much in it.
+pub fn drawing(system: &System, title: &str) -> Result<Drawing, TooLarge> {
+    let maps = system.pds.iter().map(|pd| pd.maps.len()).sum::<usize>();
+    let size = system.pds.len() + system.regions.len() + 2 * system.channels.len() + maps;
+    if size > MOST { Err(TooLarge(size)) } else { Ok(drawing::draw(system, title)) }
 }
 
 /// A channel for a picture: the end that calls comes first.

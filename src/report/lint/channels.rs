@@ -68,22 +68,24 @@ fn unreachable(system: &System, found: &mut Vec<Finding>) {
     }
 }
 
-/// Who cannot go on while that PD does not: those it calls, and, once it faults, its parent. Each with the place.
-fn waits_for(system: &System, pd: PdIndex) -> Vec<(PdIndex, Wait)> {
-    let mut edges = Vec::new();
+/// For each PD those without whom it may not go on: those it calls, and, once it faults, its parent.
+fn waits(system: &System) -> Vec<BTreeSet<(PdIndex, Wait)>> {
+    let mut waits = vec![BTreeSet::new(); system.pds.len()];
     for channel in &system.channels {
         let [one, other] = &channel.ends;
         for (from, to) in [(one, other), (other, one)] {
-            if from.pp && from.pd == pd {
-                edges.push((to.pd, Wait::Call));
+            if from.pp {
+                waits[from.pd.0].insert((to.pd, Wait::Call));
             }
         }
     }
-    edges.extend(system.pd(pd).parent.map(|(parent, _)| (parent, Wait::Fault)));
-    edges
+    for (index, pd) in system.indexed_pds() {
+        waits[index.0].extend(pd.parent.map(|(parent, _)| (parent, Wait::Fault)));
+    }
+    waits
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wait {
     Call,
     Fault,
@@ -92,13 +94,14 @@ enum Wait {
 /// For each call: the shortest way on which the callee, in the end, waits for the caller. A circle is told once.
 fn cycles(system: &System, found: &mut Vec<Finding>) {
     let mut told: BTreeSet<BTreeSet<PdIndex>> = BTreeSet::new();
+    let waits = waits(system);
     for channel in &system.channels {
         let [one, other] = &channel.ends;
         for (from, to) in [(one, other), (other, one)] {
             if !from.pp {
                 continue;
             }
-            if let Some(way) = way_back(system, to.pd, from.pd)
+            if let Some(way) = way_back(&waits, to.pd, from.pd)
                 && told.insert(way.iter().map(|(pd, ..)| *pd).chain([from.pd]).collect())
             {
                 let mut words =
@@ -120,12 +123,17 @@ fn cycles(system: &System, found: &mut Vec<Finding>) {
     }
 }
 
-/// The steps from one PD to another along who waits for whom, if one of them is a fault.
-fn way_back(system: &System, start: PdIndex, goal: PdIndex) -> Option<Vec<(PdIndex, Wait, PdIndex)>> {
-    let mut came: Vec<Option<(PdIndex, Wait)>> = vec![None; system.pds.len()];
+/// The steps from one PD to another along who waits for whom. For a callee and its caller one of them is a fault, as calls only
+/// lead to higher priorities.
+fn way_back(
+    waits: &[BTreeSet<(PdIndex, Wait)>],
+    start: PdIndex,
+    goal: PdIndex,
+) -> Option<Vec<(PdIndex, Wait, PdIndex)>> {
+    let mut came: Vec<Option<(PdIndex, Wait)>> = vec![None; waits.len()];
     let mut due = std::collections::VecDeque::from([start]);
     while let Some(pd) = due.pop_front() {
-        for (next, wait) in waits_for(system, pd) {
+        for &(next, wait) in &waits[pd.0] {
             if next != start && came[next.0].is_none() {
                 came[next.0] = Some((pd, wait));
                 due.push_back(next);

@@ -39,11 +39,12 @@ fn maps_of_regions(system: &System) -> BTreeMap<RegionIndex, Vec<(Holder, &Map)>
 }
 
 pub(super) fn find(system: &System, found: &mut Vec<Finding>) {
+    let joined = joined(system);
     for (index, maps) in maps_of_regions(system) {
         let region = system.region(index);
         writers_and_executors(system, region, &maps, found);
         different_rights(system, region, &maps, found);
-        without_channel(system, region, &maps, found);
+        without_channel(system, region, &maps, &joined, found);
     }
     for pd in &system.pds {
         let guest = pd.virtual_machine.as_ref().map(|machine| machine.maps.as_slice());
@@ -125,11 +126,19 @@ fn different_rights(
     }
 }
 
+/// Pairs of PDs that can tell each other something: by a channel, or as parent and child. Both ways round.
+fn joined(system: &System) -> BTreeSet<(PdIndex, PdIndex)> {
+    let channels = system.channels.iter().map(|channel| (channel.ends[0].pd, channel.ends[1].pd));
+    let children = system.indexed_pds().filter_map(|(index, pd)| Some((index, pd.parent?.0)));
+    channels.chain(children).flat_map(|(one, other)| [(one, other), (other, one)]).collect()
+}
+
 /// Data that somebody writes for somebody who is never told.
 fn without_channel(
     system: &System,
     region: &MemoryRegion,
     maps: &[(Holder, &Map)],
+    joined: &BTreeSet<(PdIndex, PdIndex)>,
     found: &mut Vec<Finding>,
 ) {
     let users: BTreeSet<PdIndex> = maps.iter().map(|(holder, _)| holder.pd).collect();
@@ -137,16 +146,8 @@ fn without_channel(
     if users.len() < 2 || !written {
         return;
     }
-    let joined = |one: PdIndex, other: PdIndex| {
-        let channel = system.channels.iter().any(|channel| {
-            let [from, to] = &channel.ends;
-            (from.pd, to.pd) == (one, other) || (to.pd, from.pd) == (one, other)
-        });
-        let parent = |child: PdIndex| system.pd(child).parent.map(|(parent, _)| parent);
-        channel || parent(one) == Some(other) || parent(other) == Some(one)
-    };
     for pd in &users {
-        if users.iter().any(|other| other != pd && joined(*pd, *other)) {
+        if users.iter().any(|other| other != pd && joined.contains(&(*pd, *other))) {
             continue;
         }
         let Some((holder, map)) = maps.iter().find(|(holder, _)| holder.pd == *pd) else { continue };

@@ -20,6 +20,8 @@ pub use images::{ImageFile, NotRead};
 pub use kinds::Lint;
 pub use levels::{Levels, UnknownId};
 
+use std::collections::BTreeMap;
+
 use super::show::interrupt;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::sdf::{PdIndex, Span, System};
@@ -113,7 +115,33 @@ pub fn findings(
         Finding::new(&kinds::NOT_RUNNABLE, &unsupported.span, format!("`run` refuses {}", unsupported.what))
     }));
     in_order(&mut found);
-    found
+    shortened(found)
+}
+
+/// Findings of one kind that are told. Who has more knows what to do, and telling them all must not take minutes.
+const MOST: usize = 100;
+
+/// The first [`MOST`] of each kind, the last of them saying how many more there are.
+fn shortened(found: Vec<Finding>) -> Vec<Finding> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in &found {
+        *counts.entry(finding.lint.id).or_default() += 1;
+    }
+    let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut short = Vec::new();
+    for mut finding in found {
+        let count = kept.entry(finding.lint.id).or_default();
+        *count += 1;
+        if *count > MOST {
+            continue;
+        }
+        let all = counts.get(finding.lint.id).copied().unwrap_or(0);
+        if *count == MOST && all > MOST {
+            finding.message += &format!(", and {} more findings of this kind", all - MOST);
+        }
+        short.push(finding);
+    }
+    short
 }
 
 /// The findings of a file that is no valid system description.
