@@ -57,16 +57,17 @@ fn find(path: &Path, search_path: &[PathBuf]) -> Result<Vec<u8>, NotRead> {
     read_bounded(&found).map_err(NotRead::Unreadable)
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+/// An image file's bytes. The error is why not, to follow the file's name and a colon.
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     // Opening a pipe would wait for somebody to write to it.
     if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
-        return Err("it is not a regular file".to_owned());
+        return Err("not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(IMAGE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > IMAGE_MAX {
-        return Err(format!("it is larger than {} MiB", IMAGE_MAX >> 20));
+        return Err(format!("larger than {} MiB", IMAGE_MAX >> 20));
     }
     Ok(bytes)
 }

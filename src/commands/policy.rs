@@ -350,16 +350,6 @@ fn none_if(empty: bool) -> &'static str {
     if empty { ": none" } else { "" }
 }
 
-/// Whole units only: every size of a system file is a multiple of 4 KiB.
-fn bytes(size: u64) -> String {
-    match size {
-        size if size >= 1 << 30 && size % (1 << 30) == 0 => format!("{} GiB", size >> 30),
-        size if size >= 1 << 20 && size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
-        size if size % 1024 == 0 => format!("{} KiB", size >> 10),
-        size => format!("{size} bytes"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

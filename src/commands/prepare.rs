@@ -2,13 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
+use super::images::read_bounded;
 use super::load::{self, Loaded};
 use super::{build, embedded, tier};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -22,9 +22,6 @@ use crate::report::Timings;
 use crate::sdf::{self, Arch, ProtectionDomain, Span, System};
 use crate::sys::probe::Tier;
 use crate::sys::signals;
-
-/// Bytes of the largest image file that is read.
-const IMAGE_MAX: u64 = 256 << 20;
 
 /// What the command line says about a launch.
 #[derive(Debug)]
@@ -190,21 +187,6 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
     let image = vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
     let (plan, patches) = plan::bind_image(pd, &image)?;
     Ok(PdImage { bytes: image.prepared(&patches), image, name, plan })
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    // Opening a pipe would wait for somebody to write to it.
-    if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
-        return Err("not a regular file".into());
-    }
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(IMAGE_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > IMAGE_MAX {
-        return Err(format!("larger than {} MiB", IMAGE_MAX >> 20));
-    }
-    Ok(bytes)
 }
 
 /// A message of the program itself, on standard error.

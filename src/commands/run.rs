@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::args::{Allow, RunArgs};
+use super::args::{Allow, RunArgs, Schedule};
 use super::prepare::{self, Prepared, Wishes, refused, tell};
 use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError};
@@ -57,7 +57,12 @@ fn launch_and_watch<S: Seam>(
     if args.timings {
         eprint!("{}", timings.table(&running));
     }
-    tracing::info!(pds = running.len(), "every PD is confined and ready");
+    let priorities = match (args.schedule, args.realtime) {
+        (Schedule::Microkit, _) => "seL4's rules decide who runs",
+        (Schedule::Linux, true) => "priorities are SCHED_FIFO where this host allows it",
+        (Schedule::Linux, false) => "priorities are nice values",
+    };
+    tracing::info!(pds = running.len(), "every PD is confined and ready; {priorities}");
     let options = monitor::Options {
         console: args.console.into(),
         until: Until { idle: args.until_idle, limit: args.timeout },

@@ -242,7 +242,7 @@ fn children(system: &System, parent: PdIndex) -> Vec<(u8, PdIndex)> {
 }
 
 /// Priorities 0 to 254 spread over nice 19 to 0, counted from the highest there is: anybody may be nice, nobody may be less.
-fn nice(system: &System, priority: u8) -> i32 {
+pub fn nice(system: &System, priority: u8) -> i32 {
     let highest = system.pds.iter().map(|pd| pd.priority).max().unwrap_or(priority);
     i32::from(highest - priority) * 19 / 254
 }

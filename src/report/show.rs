@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{Align, bytes, count, list, printable, quoted, table};
 use crate::diagnostic::Source;
+use crate::plan;
 use crate::sdf::irq::IrqSource;
 use crate::sdf::{Channel, End, Map, PdIndex, ProtectionDomain, RegionIndex, Span, System};
 
@@ -58,7 +59,19 @@ fn pds(system: &System) -> String {
         due.extend(children(system, Some(index)).into_iter().rev().map(|child| (depth + 1, child)));
     }
     use Align::{Left, Right};
-    table(2, &[Left, Right, Right, Right, Right, Right, Left, Left], &rows)
+    let table = table(2, &[Left, Right, Right, Right, Right, Right, Left, Left], &rows);
+    format!("{table}  {}\n", priorities(system))
+}
+
+/// What priorities come to under Linux's schedule.
+fn priorities(system: &System) -> String {
+    let nice = |pd: &ProtectionDomain| plan::nice(system, pd.priority);
+    let lowest = system.pds.iter().map(nice).max().unwrap_or(0);
+    let range =
+        if lowest == 0 { "nice 0 for all".to_owned() } else { format!("nice 0 for the highest to {lowest}") };
+    format!(
+        "on Linux: {range}; SCHED_FIFO with --realtime where allowed; seL4's rules with --schedule microkit"
+    )
 }
 
 fn pd_row(system: &System, depth: usize, index: PdIndex) -> Vec<String> {
