@@ -11,6 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
 use crate::plan::{self, DescriptorKind, EndPlan, PdPlan, Plan};
 use crate::policy::{Answer, Otherwise, Policy, PolicyError, Rule, landlock};
+use crate::report::words::bytes;
 use crate::sys::{clone, probe};
 
 /// Prints the policy of every PD, or of the one asked for.
