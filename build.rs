@@ -57,6 +57,7 @@ fn main() {
     }
     build_libmicrokit(&out);
     build_programs(&out);
+    link_unwinder(&out);
     let abi = fs::read_to_string("libmicrokit/abi.h").expect("libmicrokit/abi.h is part of the source");
     fs::write(out.join("abi_numbers.rs"), numbers_of(&abi)).expect("OUT_DIR is writable");
 }
@@ -77,6 +78,28 @@ fn build_programs(out: &Path) {
         command.arg("-L").arg(out).arg("-lmicrokit");
         finish(&name.to_string_lossy(), command);
     }
+}
+
+/// The standard library asks for libgcc_s.so, for its unwinder. In every PD that is one more library to load and some KiB of memory
+/// of its own; libgcc_eh.a has the same code. So the linker is shown a script of the shared library's name that stands for
+/// the static ones. Where the compiler does not come with them, all is as it was.
+fn link_unwinder(out: &Path) {
+    let mut found = Vec::new();
+    for name in ["libgcc_eh.a", "libgcc.a"] {
+        let mut command = compiler();
+        let answer = command.arg(format!("-print-file-name={name}")).output();
+        let Ok(answer) = answer else { return };
+        let path = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
+        // A name that is not found comes back as it is.
+        if !path.is_absolute() || !path.is_file() {
+            return;
+        }
+        found.push(format!("\"{}\"", path.display()));
+    }
+    let dir = out.join("unwinder");
+    fs::create_dir_all(&dir).expect("OUT_DIR is writable");
+    fs::write(dir.join("libgcc_s.so"), format!("GROUP({})\n", found.join(" "))).expect("OUT_DIR is writable");
+    println!("cargo::rustc-link-search=native={}", dir.display());
 }
 
 fn sources(dir: &str) -> Vec<PathBuf> {
