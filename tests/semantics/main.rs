@@ -6,9 +6,11 @@ mod common;
 
 mod capabilities;
 mod control;
+mod endurance;
 mod family;
 mod faults;
 mod hostile;
+mod random;
 mod scheduling;
 
 use std::fs::{self, File};
