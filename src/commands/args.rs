@@ -74,7 +74,7 @@ pub struct RunArgs {
     /// Who decides when PDs run
     ///
     /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
-    /// can run exactly the one with the highest priority does; every switch is immediate and the same in every run.
+    /// can run exactly the one with the highest priority does; every switch is immediate.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
     pub schedule: Schedule,
     /// Priorities become SCHED_FIFO where this host allows it

@@ -1,6 +1,6 @@
 //! seL4's scheduling, for `--schedule microkit`: PDs with the same `cpu` share one virtual CPU, on which exactly one runs: of those
 //! that can, the one with the highest priority, in turn among equals. PDs tell of every event by a launcher call and stop in it, so a switch
-//! is immediate and the same every time; one that never tells anything is stopped from outside when its turn is over.
+//! is immediate; one that never tells anything is stopped from outside when its turn is over.
 
 #![forbid(unsafe_code)]
 
