@@ -41,7 +41,7 @@ impl<S: Seam> Monitor<'_, S> {
         match event {
             Event::Signal(..) => self.stopped_for_signal(index, on_fault),
             Event::Interrupted(_) => {
-                self.pds[index.0].process = Process::Stopped;
+                self.interrupted(index, on_fault)?;
                 self.settle(index, on_fault)
             }
             // A stop from outside (SIGSTOP): it is not the PD's, and SIGCONT ends it.
@@ -183,6 +183,24 @@ impl<S: Seam> Monitor<'_, S> {
         self.open_watch(index)
     }
 
+    /// A PD has stopped because it was told to. What it did just before, a fault or a launcher call, comes first: later it would stop for
+    /// that with registers that somebody may have set meanwhile.
+    fn interrupted(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
+        let pid = self.pid(index);
+        if trace::has_fault_to_come(pid) {
+            trace::resume(pid).or_else(gone_is_fine)?;
+            return match trace::wait_for(pid)? {
+                Some(event) => self.take(event, on_fault),
+                None => Ok(()),
+            };
+        }
+        self.pds[index.0].process = Process::Stopped;
+        if self.schedules() {
+            self.print_console(index.0)?;
+        }
+        Ok(())
+    }
+
     /// Brings the process in line with its holds: lets it run when none holds, stops it when one does.
     pub(super) fn settle(&mut self, index: PdIndex, on_fault: OnFault) -> io::Result<()> {
         loop {
@@ -198,10 +216,7 @@ impl<S: Seam> Monitor<'_, S> {
                     trace::interrupt(pid).or_else(gone_is_fine)?;
                     match trace::wait_for(pid)? {
                         Some(Event::Interrupted(_) | Event::GroupStopped(_)) => {
-                            pd.process = Process::Stopped;
-                            if self.schedules() {
-                                self.print_console(index.0)?;
-                            }
+                            self.interrupted(index, on_fault)?;
                         }
                         // It faulted or ended at this very moment; the interrupt still comes when it runs again.
                         Some(event) => self.take(event, on_fault)?,

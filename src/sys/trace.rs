@@ -82,12 +82,31 @@ pub fn registers(pid: Pid) -> Result<Registers, Errno> {
     ptrace::getregs(pid)
 }
 
+/// Signals for what a process does itself.
+const FAULTS: [libc::c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+
+/// True when a stopped process has done something that it has not yet stopped for: an interrupt comes before the signal. It will stop for it
+/// before its next instruction, with the registers it has then.
+pub fn has_fault_to_come(pid: Pid) -> bool {
+    /// More than a PD, which can send no signals, has waiting unless somebody outside floods it.
+    const MOST: usize = 32;
+    let arguments = libc::ptrace_peeksiginfo_args { off: 0, flags: 0, nr: MOST as i32 };
+    // SAFETY: siginfo_t is plain data, for which zero is a value.
+    let mut waiting: [libc::siginfo_t; MOST] = unsafe { std::mem::zeroed() };
+    // SAFETY: PTRACE_PEEKSIGINFO reads the arguments and stores at most `nr` elements.
+    let found = super::check(unsafe {
+        libc::ptrace(libc::PTRACE_PEEKSIGINFO, pid.as_raw(), &raw const arguments, waiting.as_mut_ptr())
+    });
+    let count = found.map_or(0, |count| count as usize).min(MOST);
+    waiting[..count].iter().any(|info| FAULTS.contains(&info.si_signo) && info.si_code > 0)
+}
+
 /// What a process stopped for.
 pub fn signal_info(pid: Pid) -> Result<SignalInfo, Errno> {
     let info = ptrace::getsiginfo(pid)?;
-    let fault = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
     // SAFETY: for these signals the union holds an address first (sigaction(2)); the kernel filled it in.
-    let address = if fault.contains(&info.si_signo) { unsafe { info.si_addr() as u64 } } else { 0 };
+    let address = if FAULTS.contains(&info.si_signo) { unsafe { info.si_addr() as u64 } } else { 0 };
     let syscall = (info.si_signo == libc::SIGSYS && info.si_code > 0).then(|| {
         /// The head of siginfo_t, then `_sigsys` (include/uapi/asm-generic/siginfo.h, 64-bit).
         #[repr(C)]
