@@ -12,6 +12,7 @@ mod faults;
 mod hostile;
 mod random;
 mod scheduling;
+mod storm;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
