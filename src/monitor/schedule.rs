@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use super::{Monitor, OnFault, Process};
 use crate::launch::Schedule;
 use crate::pd::Seam;
-use crate::plan::Plan;
+use crate::plan::{PdPlan, Plan};
 use crate::sdf::PdIndex;
-use crate::sys::cputime;
+use crate::sys::{cputime, procfs};
 
 /// Who can run, and who does.
 #[derive(Debug)]
@@ -34,14 +34,15 @@ pub(super) struct Scheduler {
 struct Turn {
     cpu: u32,
     priority: u8,
-    period: Duration,
+    /// CPU time of a turn, in microseconds.
+    turn_us: u64,
     ready: bool,
     /// Something happened since it last looked: its next sleep ends at once.
     woken: bool,
     /// The lower, the sooner among equals.
     since: u64,
-    /// CPU time, in microseconds, at which its turn is over: a turn is as long as its period, in time that it has really run, so that
-    /// a busy host does not change whose turn it is. `None`: its next turn has not begun.
+    /// CPU time at which its turn is over. In time that it has really run, so that a busy host does not change whose turn it is. `None`:
+    /// its next turn has not begun.
     turn_over_us: Option<u64>,
 }
 
@@ -57,23 +58,40 @@ struct Cpu {
 #[derive(Clone, Copy, Debug)]
 struct Look {
     at: Instant,
-    /// CPU time of the PD at the last look that saw it run, and when that was.
+    /// CPU time of the PD when that was settled.
     ran_us: u64,
-    seen: Instant,
 }
 
-/// Who has not run for so long though it has the CPU is blocked on its console, not kept off by a busy host: its turn is over too.
-const BLOCKED: Duration = Duration::from_millis(100);
+/// The shortest turn of some equals is at least so long, and the others' longer in proportion, as far as none gets longer than the second.
+/// Microkit's period of a millisecond is little more than what a PD needs to begin on a cold cache: with turns as short as that, chance
+/// would decide how far it comes, and no two runs would be the same.
+const SHORTEST_TURN_US: u64 = 10_000;
+const LONGEST_STRETCHED_TURN_US: u64 = 100_000;
+
+/// The turns of a group of equals, from their periods.
+fn turns(periods_us: &[u64]) -> Vec<u64> {
+    let shortest = periods_us.iter().copied().min().unwrap_or(1).max(1);
+    let longest = periods_us.iter().copied().max().unwrap_or(1).max(1);
+    let times = (SHORTEST_TURN_US / shortest).min(LONGEST_STRETCHED_TURN_US / longest).max(1);
+    periods_us.iter().map(|period| (*period).max(1).saturating_mul(times)).collect()
+}
 
 impl Scheduler {
     pub fn new(plan: &Plan) -> Self {
+        let group = |pd: &PdPlan| (pd.cpu.unwrap_or(0), pd.priority);
+        let turn_us = |pd: &PdPlan| {
+            let equals: Vec<&PdPlan> = plan.pds.iter().filter(|other| group(other) == group(pd)).collect();
+            let periods: Vec<u64> = equals.iter().map(|equal| equal.period_us).collect();
+            let place = equals.iter().position(|equal| equal.index == pd.index);
+            place.and_then(|place| turns(&periods).get(place).copied()).unwrap_or(SHORTEST_TURN_US)
+        };
         let pds: Vec<Turn> = plan
             .pds
             .iter()
             .map(|pd| Turn {
                 cpu: pd.cpu.unwrap_or(0),
                 priority: pd.priority,
-                period: Duration::from_micros(pd.period_us),
+                turn_us: turn_us(pd),
                 ready: true,
                 woken: false,
                 since: pd.index.0 as u64,
@@ -227,9 +245,8 @@ impl<S: Seam> Monitor<'_, S> {
     fn begin_turn(&mut self, pd: PdIndex) -> Look {
         let ran_us = cputime::microseconds(self.pid(pd)).unwrap_or(0);
         let turn = &mut self.scheduler.pds[pd.0];
-        let over = *turn.turn_over_us.get_or_insert(ran_us + turn.period.as_micros() as u64);
-        let seen = Instant::now();
-        Look { at: seen + Duration::from_micros(over.saturating_sub(ran_us)), ran_us, seen }
+        let over = *turn.turn_over_us.get_or_insert(ran_us.saturating_add(turn.turn_us));
+        Look { at: Instant::now() + Duration::from_micros(over.saturating_sub(ran_us)), ran_us }
     }
 
     /// Ends turns that are over.
@@ -245,14 +262,16 @@ impl<S: Seam> Monitor<'_, S> {
         for (number, pd, look) in looks {
             let ran_us = cputime::microseconds(self.pid(pd)).unwrap_or(0);
             let left = self.scheduler.pds[pd.0].turn_over_us.unwrap_or(0).saturating_sub(ran_us);
-            let seen = if ran_us > look.ran_us { now } else { look.seen };
+            // Who sleeps though it has the CPU waits for its console to be read: its turn is over as well. Who was kept off by a busy host is
+            // not asleep.
+            let is_blocked = ran_us == look.ran_us && procfs::is_asleep(self.pid(pd));
             let Some(cpu) = self.scheduler.cpus.get_mut(&number) else { continue };
-            if left == 0 || now - seen >= BLOCKED {
+            if left == 0 || is_blocked {
                 cpu.current = None;
                 cpu.look = None;
                 over.push(pd);
             } else {
-                cpu.look = Some(Look { at: now + Duration::from_micros(left), ran_us, seen });
+                cpu.look = Some(Look { at: now + Duration::from_micros(left), ran_us });
             }
         }
         if over.is_empty() {
@@ -262,5 +281,21 @@ impl<S: Seam> Monitor<'_, S> {
             self.scheduler.move_to_back(pd);
         }
         self.reschedule(on_fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turns;
+
+    #[test]
+    fn turns_keep_the_proportion_of_periods() {
+        assert_eq!(turns(&[1000, 1000]), [10_000, 10_000]);
+        assert_eq!(turns(&[1000, 3000]), [10_000, 30_000]);
+        assert_eq!(turns(&[40_000, 20_000]), [40_000, 20_000]);
+        assert_eq!(turns(&[100, 50_000]), [200, 100_000]);
+        assert_eq!(turns(&[1, 1_000_000]), [1, 1_000_000]);
+        assert_eq!(turns(&[0, u64::MAX]), [1, u64::MAX]);
+        assert!(turns(&[]).is_empty());
     }
 }

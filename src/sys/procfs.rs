@@ -64,6 +64,13 @@ pub fn read_words(pid: Pid, address: u64, count: usize) -> Vec<u64> {
         .collect()
 }
 
+/// True when a process sleeps until something happens: it neither runs nor waits for a CPU.
+pub fn is_asleep(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // "PID (NAME) STATE …", and a name may hold anything.
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))
+}
+
 /// The files that tell whether a process sleeps in a system call, kept open so that looking is cheap.
 #[derive(Debug)]
 pub struct Sleeper {

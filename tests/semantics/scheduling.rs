@@ -8,7 +8,7 @@ use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::common::{Running, World, for_each_user};
-use crate::{PP, channel, everywhere, pd, pd_from, program, run, start, system};
+use crate::{PP, channel, everywhere, pd, pd_from, program, run, start, system, words_of_region};
 
 /// How long a measurement takes: many times every period and duration here.
 const WINDOW: Duration = Duration::from_millis(1500);
@@ -277,6 +277,53 @@ fn domains_run_by_their_schedule_and_one_at_a_time() {
         end(running);
         shares.are_about([0.75, 0.25, 0.0]);
         assert_eq!(shares.ran[2], 0.0);
+    });
+}
+
+/// A PD that waits for somebody to read what it prints has the CPU and does not use it: its equals go on.
+#[test]
+fn a_stalled_console_stalls_no_equal() {
+    for_each_user(|world| {
+        program(
+            world,
+            "talker",
+            "void init(void) { for (;;) puts(\"and so on and so on and so on\"); }\nvoid notified(microkit_channel ch) { (void)ch; }\n",
+        );
+        program(
+            world,
+            "worker",
+            "volatile uint64_t *board;\nvoid init(void) { for (;;) ++*board; }\nvoid notified(microkit_channel ch) { (void)ch; }\n",
+        );
+        let elements = [
+            "<memory_region name=\"board\" size=\"0x1000\"/>\n".to_owned(),
+            pd("talker", "priority=\"5\"", ""),
+            pd(
+                "worker",
+                "priority=\"5\"",
+                "<map mr=\"board\" vaddr=\"0x5000000\" setvar_vaddr=\"board\"/>\n",
+            ),
+        ];
+        system(world, &elements.concat());
+        let (nobody_reads, stdout) = std::io::pipe().unwrap();
+        let mut command = world.command();
+        command.args(["run", "x.system", "--schedule", "microkit"]);
+        let mut running = Running::start_into(command, stdout.into());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let wait_for_work = |running: &Running, beyond: u64| {
+            while running.pds().len() < 2 || words_of_region(running, "board") <= [beyond] {
+                assert!(Instant::now() < deadline, "the worker stands still at {beyond}");
+                std::thread::yield_now();
+            }
+        };
+        wait_for_work(&running, 0);
+        for _ in 0..5 {
+            running.wait_for_state("talker", 'S');
+            let [before] = words_of_region(&running, "board");
+            wait_for_work(&running, before);
+        }
+        drop(nobody_reads);
+        running.signal(Signal::SIGTERM);
+        running.wait();
     });
 }
 
