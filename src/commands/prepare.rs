@@ -97,8 +97,14 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
     Ok(Prepared { loaded, launch, timings })
 }
 
-/// Says why a system did not start, at its place in the file where it has one, and gives the exit code.
-pub fn refused(loaded: &Loaded, error: &LaunchError) -> Exit {
+/// Says why a system did not start, and gives the exit code: what the host does not enforce of the tier, if that may be why, else
+/// the step that failed, at its place in the file where it has one.
+pub fn refused(loaded: &Loaded, tier: Tier, error: &LaunchError) -> Exit {
+    if matches!(error.exit(), Exit::Host | Exit::Internal)
+        && let Err(exit) = tier::explain(tier)
+    {
+        return exit;
+    }
     match place(&loaded.system, error) {
         Some(span) => load::tell(&loaded.source, &[Diagnostic::error(span, error.to_string())]),
         None => tell(&error.to_string()),

@@ -32,7 +32,7 @@ fn try_run(args: &VerifyArgs) -> Result<Exit, Exit> {
         allow_wx: true,
     };
     let Prepared { loaded, launch, .. } = prepare::launch(&wishes)?;
-    let checks = look(&launch).map_err(|error| refused(&loaded, &error))?;
+    let checks = look(&launch).map_err(|error| refused(&loaded, args.tier, &error))?;
     let text = match args.format {
         Format::Human => human(&checks),
         Format::Json => serde_json::to_string_pretty(&checks).unwrap_or_default() + "\n",
