@@ -14,7 +14,7 @@ use super::{build, embedded, tier};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::image::Image;
-use crate::launch::{Launch, LaunchError, PdImage, Schedule};
+use crate::launch::{Launch, LaunchError, PdImage, Schedule, Wait};
 use crate::pd::Step;
 use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
@@ -40,6 +40,8 @@ pub struct Wishes<'a> {
     pub tier: Tier,
     /// `--schedule`
     pub schedule: Schedule,
+    /// `--wait`
+    pub wait: Wait,
     /// `--realtime`
     pub realtime: bool,
     /// `--allow wx`
@@ -91,6 +93,7 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
         landlock_abi: tier.landlock_abi,
         without: tier.without,
         schedule: wishes.schedule,
+        wait: wishes.wait,
         realtime: wishes.realtime,
         libmicrokit: embedded::LIBMICROKIT,
     };
