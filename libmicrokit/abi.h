@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Raised on every change of this file's layout. */
-#define MK_ABI_VERSION 2
+#define MK_ABI_VERSION 3
 
 /* MICROKIT_MAX_CHANNELS of the Microkit manual. */
 #define MK_MAX_ENDS 62
@@ -181,6 +181,10 @@ struct mk_handoff {
     uint64_t children;
     /* Bit N of word N / 64: user capability slot N holds something. */
     uint64_t cspace[2];
+    /* CPUs that the system's PDs may run on: with as many PDs at work, a spin stands in somebody's way. */
+    uint64_t cpus;
+    /* Shortest time between two spins of this PD that are made to find out whether spinning pays, in cycles. */
+    uint64_t rest_cycles;
 };
 
 #define MK_WAIT_AUTO 0
@@ -253,7 +257,7 @@ struct mk_handoff {
 #define MK_OUT_OFF_HEARD 984
 #define MK_SIZEOF_END 40
 #define MK_END_OFF_RIGHTS 28
-#define MK_SIZEOF_HANDOFF 2728
+#define MK_SIZEOF_HANDOFF 2744
 #define MK_HANDOFF_OFF_NAME 8
 #define MK_HANDOFF_OFF_STATUS 72
 #define MK_HANDOFF_OFF_INIT 88

@@ -11,6 +11,9 @@ seL4_Bool microkit_have_signal;
 seL4_CPtr microkit_signal_cap;
 seL4_MessageInfo_t microkit_signal_msg;
 
+/* How waiting for replies went, by channel id. */
+static struct wait_history replies[MK_MAX_ENDS];
+
 static const char INVALID_CHANNEL[] = "invalid channel given";
 
 static struct end *end_with(microkit_channel ch, uint32_t right)
@@ -49,14 +52,17 @@ static void wait_for_reply(struct end *end, uint64_t call)
         }
         return;
     }
-    if (wait_may_spin(&mk_wait, &end->replies)) {
-        uint64_t start = wait_clock();
+    struct wait_history *history = &replies[end - mk_ends];
+    uint64_t now = wait_clock();
+    uint64_t longest = wait_may_spin(&mk_wait, history, now, wait_cpu());
+    if (longest != 0 && !mk_is_crowded(end->peer)) {
+        struct wait_spin spin = wait_spin_begin(now, longest);
         bool answered;
         do {
             wait_pause();
             answered = load_acquire(word) == call;
-        } while (!answered && wait_clock() - start < mk_wait.spin_cycles);
-        wait_has_spun(&end->replies, answered);
+        } while (wait_spin_goes_on(&spin) && !answered);
+        wait_has_spun(&mk_wait, history, &spin, answered);
         if (answered) {
             return;
         }

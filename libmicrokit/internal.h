@@ -39,8 +39,6 @@ struct end {
     /* Notifications and calls sent so far. Kept here, because the copy in `out` is for the peer. */
     uint64_t notified;
     uint64_t calls;
-    /* How waiting for this peer's replies went. */
-    struct wait_history replies;
     int32_t peer_doorbell;
     /* MK_MAY_* and so on; 0: there is no such end. */
     uint32_t rights;
@@ -91,6 +89,8 @@ void mk_restart(const struct mk_handoff *handoff) __attribute__((noreturn, visib
 /* loop.c */
 void mk_loop_take_ends(const struct mk_handoff *handoff);
 void mk_loop(void) __attribute__((noreturn));
+/* More PDs are at work than there are CPUs, this one and the one that is waited for, if any, among them. */
+bool mk_is_crowded(const struct mk_status *waited_for);
 void mk_ring(int32_t doorbell);
 /* Blocks until the doorbell rings, or a little earlier. */
 void mk_read_doorbell(void);

@@ -10,12 +10,16 @@
 #include "message.h"
 #include "syscall.h"
 
+/* Words looked at together. The tables are filled up to whole groups with a word that never changes. */
+#define GROUP 4
+#define TABLE ((MK_MAX_ENDS + GROUP - 1) / GROUP * GROUP)
+
 /* Ends that hear notifications, ascending by id. What every look reads lies side by side. */
 static struct {
     uint32_t count;
-    const uint64_t *word[MK_MAX_ENDS];
+    const uint64_t *word[TABLE];
     /* Value of `word` up to which notifications have been taken. */
-    uint64_t seen[MK_MAX_ENDS];
+    uint64_t seen[TABLE];
     /* Where it is written down for the next start of this PD up to where they have been delivered. */
     uint64_t *heard[MK_MAX_ENDS];
     uint8_t id[MK_MAX_ENDS];
@@ -24,9 +28,9 @@ static struct {
 /* Ends that serve calls, ascending by id. */
 static struct {
     uint32_t count;
-    const uint64_t *word[MK_MAX_ENDS];
+    const uint64_t *word[TABLE];
     /* Number of the latest call taken. */
-    uint64_t taken[MK_MAX_ENDS];
+    uint64_t taken[TABLE];
     /* Order in which the calls that are pending were first seen, for the ends in `queued`. */
     uint64_t ticket[MK_MAX_ENDS];
     uint64_t queued;
@@ -35,12 +39,18 @@ static struct {
     uint8_t id[MK_MAX_ENDS];
 } serves;
 
-/* Where there are no children, none of them ever faults. */
-static const uint64_t no_faults;
+/* Where there are no children, none of them ever faults; behind the last channel nothing ever comes. */
+static const uint64_t nothing;
 
 /* How many faults of children have been raised, and up to where there is none left to take. */
-static const uint64_t *faults_raised = &no_faults;
+static const uint64_t *faults_raised = &nothing;
 static uint64_t faults_handled;
+
+/* Every peer, once. */
+static struct {
+    uint32_t count;
+    const struct mk_status *status[MK_MAX_ENDS];
+} peers;
 
 static void (*notified_entry)(microkit_channel);
 static microkit_msginfo (*protected_entry)(microkit_channel, microkit_msginfo);
@@ -58,16 +68,47 @@ struct pending {
 /* Of `calls`: a child's fault. */
 #define PENDING_FAULT ((uint64_t)1 << 63)
 
+static void add_peer(const struct mk_status *status)
+{
+    for (uint32_t i = 0; i < peers.count; i++) {
+        if (peers.status[i] == status) {
+            return;
+        }
+    }
+    peers.status[peers.count++] = status;
+}
+
+/* A peer that waits, but spins, counts: it is on a CPU. */
+bool mk_is_crowded(const struct mk_status *waited_for)
+{
+    if (mk_wait.kind == MK_WAIT_SPIN) {
+        return false;
+    }
+    uint32_t working = waited_for == 0 ? 1 : 2;
+    for (uint32_t i = 0; i < peers.count && working <= mk_wait.cpus; i++) {
+        const struct mk_status *peer = peers.status[i];
+        working += peer != waited_for && __atomic_load_n(&peer->asleep, __ATOMIC_RELAXED) == MK_AWAKE;
+    }
+    return working > mk_wait.cpus;
+}
+
 void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
     notified_entry = (void (*)(microkit_channel))(uintptr_t)handoff->notified;
     protected_entry = (microkit_msginfo(*)(microkit_channel, microkit_msginfo))(uintptr_t)handoff->protected_entry;
-    faults_raised =
-        handoff->supervisor == 0 ? &no_faults : &((const struct mk_supervisor *)handoff->supervisor)->faults;
+    faults_raised = handoff->supervisor == 0 ? &nothing : &((const struct mk_supervisor *)handoff->supervisor)->faults;
     faults_handled = 0;
     hears.count = 0;
     serves.count = 0;
     serves.queued = 0;
+    peers.count = 0;
+    /* An idle system sleeps from the start. */
+    waits.rest_until = wait_clock() + mk_wait.rest;
+    waits.cpu = (uint16_t)(wait_cpu() + 1);
+    for (unsigned i = 0; i < TABLE; i++) {
+        hears.word[i] = serves.word[i] = &nothing;
+        hears.seen[i] = serves.taken[i] = 0;
+    }
     for (unsigned id = 0; id < MK_MAX_ENDS; id++) {
         const struct end *end = &mk_ends[id];
         if (end->rights & MK_HEARS) {
@@ -83,6 +124,9 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
             serves.id[serves.count] = (uint8_t)id;
             serves.count++;
         }
+        if (end->rights != 0 && end->peer != mk_status) {
+            add_peer(end->peer);
+        }
     }
     for (unsigned i = 0; i < handoff->end_count; i++) {
         for (unsigned k = 0; k < serves.count; k++) {
@@ -93,15 +137,33 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
     }
 }
 
+/*
+ * Bit N: word N is not what it was. Mostly none is, or one: a group is looked at word by word only where one of it
+ * differs, so that a PD with many channels answers nearly as fast as one with few.
+ */
+static inline uint64_t changed(const uint64_t *const *words, const uint64_t *known, uint32_t count)
+{
+    uint64_t bits = 0;
+    for (uint32_t first = 0; first < count; first += GROUP) {
+        uint64_t differences = 0;
+        for (uint32_t i = first; i < first + GROUP; i++) {
+            differences |= load_acquire(words[i]) ^ known[i];
+        }
+        if (differences != 0) {
+            for (uint32_t i = first; i < first + GROUP; i++) {
+                bits |= (uint64_t)(load_acquire(words[i]) != known[i]) << i;
+            }
+        }
+    }
+    return bits;
+}
+
 static struct pending look(void)
 {
-    struct pending pending = {0, 0};
-    for (uint32_t i = 0; i < hears.count; i++) {
-        pending.notifications |= (uint64_t)(load_acquire(hears.word[i]) != hears.seen[i]) << i;
-    }
-    for (uint32_t i = 0; i < serves.count; i++) {
-        pending.calls |= (uint64_t)(load_acquire(serves.word[i]) != serves.taken[i]) << i;
-    }
+    struct pending pending = {
+        .notifications = changed(hears.word, hears.seen, hears.count),
+        .calls = changed(serves.word, serves.taken, serves.count),
+    };
     /* A caller that takes its call back, which only a hostile one does, loses its place. */
     serves.queued &= pending.calls;
     for (uint64_t fresh = pending.calls & ~serves.queued; fresh != 0; fresh &= fresh - 1) {
@@ -218,13 +280,15 @@ static struct pending wait(void)
         } while (!any(pending));
         return pending;
     }
-    if (wait_may_spin(&mk_wait, &waits)) {
-        uint64_t start = wait_clock();
+    uint64_t now = wait_clock();
+    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, wait_cpu());
+    if (longest != 0 && !mk_is_crowded(0)) {
+        struct wait_spin spin = wait_spin_begin(now, longest);
         do {
             wait_pause();
             pending = look();
-        } while (!any(pending) && wait_clock() - start < mk_wait.spin_cycles);
-        wait_has_spun(&waits, any(pending));
+        } while (wait_spin_goes_on(&spin) && !any(pending));
+        wait_has_spun(&mk_wait, &waits, &spin, any(pending));
         if (any(pending)) {
             return pending;
         }

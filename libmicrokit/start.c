@@ -50,6 +50,8 @@ static void take_handoff(const struct mk_handoff *handoff)
     microkit_ioports = handoff->ioports;
     mk_wait.spin_cycles = handoff->spin_cycles;
     mk_wait.kind = handoff->wait;
+    mk_wait.cpus = (uint32_t)handoff->cpus;
+    mk_wait.rest = handoff->rest_cycles;
     if (handoff->version != MK_ABI_VERSION || handoff->size != sizeof(*handoff) || handoff->end_count > MK_MAX_ENDS) {
         mk_complain("mk_start", "the handoff is not of this library's version");
         microkit_internal_crash(seL4_InvalidArgument);

@@ -94,6 +94,7 @@ fn launch_of(system: &Path) -> Launch {
         heap_size: plan::DEFAULT_HEAP_SIZE,
         tier: Tier::Full,
         schedule: launch::Schedule::Linux,
+        wait: launch::Wait::Auto,
         realtime: false,
         allow_wx: false,
     };

@@ -121,23 +121,27 @@ pub(super) fn ring() -> String {
         .finish()
 }
 
-/// `count` PDs of crowd.c, each with channels to those 1, 2, 4 … places on.
+/// `count` PDs of crowd.c on two priorities next to each other, so that none is starved on purpose. Each has channels to those some
+/// places on, and calls those of the higher priority.
 pub(super) fn crowd(count: usize) -> String {
+    const DISTANCES: [usize; 6] = [1, 2, 5, 11, 16, 23];
     let name = |index: usize| format!("p{index:02}");
     let maps = [PARAMETERS_MAP, ("stop", "rw", "stop")];
     let mut text = Text::new().region("stop", 0x1000);
     for index in 0..count {
-        text = text.pd(&name(index), "crowd", index, &maps);
+        text = text.pd(&name(index), "crowd", index % 2, &maps);
     }
     let mut next_id = vec![0; count];
-    for distance in [1, 2, 4, 8, 16, 32].into_iter().take_while(|distance| *distance < count) {
+    for distance in DISTANCES.into_iter().take_while(|distance| *distance < count) {
         for index in 0..count {
-            let (low, high) = (index.min((index + distance) % count), index.max((index + distance) % count));
+            let other = (index + distance) % count;
+            let (one, other) = if index % 2 <= other % 2 { (index, other) } else { (other, index) };
             // Two PDs would meet twice in a crowd of two.
             if count > 2 || index == 0 {
-                text = text.channel((&name(low), next_id[low]), (&name(high), next_id[high]), true);
-                next_id[low] += 1;
-                next_id[high] += 1;
+                let calls = one % 2 < other % 2;
+                text = text.channel((&name(one), next_id[one]), (&name(other), next_id[other]), calls);
+                next_id[one] += 1;
+                next_id[other] += 1;
             }
         }
     }

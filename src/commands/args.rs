@@ -77,6 +77,9 @@ pub struct RunArgs {
     /// can run exactly the one with the highest priority does; every switch is immediate.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
     pub schedule: Schedule,
+    /// How PDs wait for messages under Linux's schedule
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Wait::Auto)]
+    pub wait: Wait,
     /// Priorities become SCHED_FIFO where this host allows it
     ///
     /// Without it, or where it is not allowed, they become nice values as far as anybody may set them. A PD of high
@@ -180,6 +183,27 @@ impl From<Console> for Mode {
         match console {
             Console::Prefixed => Self::Prefixed,
             Console::Raw => Self::Raw,
+        }
+    }
+}
+
+/// `--wait`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wait {
+    /// Spin for a moment where that has lately paid and a CPU is free for it, else sleep
+    Auto,
+    /// Always spin for a moment before sleeping
+    Spin,
+    /// Never spin
+    Sleep,
+}
+
+impl From<Wait> for crate::launch::Wait {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Auto => Self::Auto,
+            Wait::Spin => Self::Spin,
+            Wait::Sleep => Self::Sleep,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{build, embedded, tier};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
 use crate::image::Image;
-use crate::launch::{Launch, LaunchError, PdImage, Schedule};
+use crate::launch::{Launch, LaunchError, PdImage, Schedule, Wait};
 use crate::pd::Step;
 use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
@@ -40,6 +40,8 @@ pub struct Wishes<'a> {
     pub tier: Tier,
     /// `--schedule`
     pub schedule: Schedule,
+    /// `--wait`
+    pub wait: Wait,
     /// `--realtime`
     pub realtime: bool,
     /// `--allow wx`
@@ -91,14 +93,21 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
         landlock_abi: tier.landlock_abi,
         without: tier.without,
         schedule: wishes.schedule,
+        wait: wishes.wait,
         realtime: wishes.realtime,
         libmicrokit: embedded::LIBMICROKIT,
     };
     Ok(Prepared { loaded, launch, timings })
 }
 
-/// Says why a system did not start, at its place in the file where it has one, and gives the exit code.
-pub fn refused(loaded: &Loaded, error: &LaunchError) -> Exit {
+/// Says why a system did not start, and gives the exit code: what the host does not enforce of the tier, if that may be why, else
+/// the step that failed, at its place in the file where it has one.
+pub fn refused(loaded: &Loaded, tier: Tier, error: &LaunchError) -> Exit {
+    if matches!(error.exit(), Exit::Host | Exit::Internal)
+        && let Err(exit) = tier::explain(tier)
+    {
+        return exit;
+    }
     match place(&loaded.system, error) {
         Some(span) => load::tell(&loaded.source, &[Diagnostic::error(span, error.to_string())]),
         None => tell(&error.to_string()),

@@ -30,11 +30,13 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         heap_size: args.heap_size,
         tier: args.tier,
         schedule: args.schedule.into(),
+        wait: args.wait.into(),
         realtime: args.realtime,
         allow_wx: args.allow.contains(&Allow::Wx),
     };
     let Prepared { loaded, launch, timings } = prepare::launch(&wishes)?;
-    let outcome = launch_and_watch(&launch, args, seam, timings).map_err(|error| refused(&loaded, &error))?;
+    let outcome = launch_and_watch(&launch, args, seam, timings)
+        .map_err(|error| refused(&loaded, args.tier, &error))?;
     for chain in report::waiting(&launch.plan, &outcome) {
         tell(&format!("a call can never return: {chain}"));
     }

@@ -16,25 +16,41 @@ pub struct Granted {
     pub without: Without,
 }
 
-/// Looks at the host and compares. A lower tier is announced on standard error with what is missing, a host that falls short
-/// of the tier is explained.
+/// What a run of this tier can count on. In tier full that is everything: the start takes each layer and looks for its effect in
+/// every PD before any image runs, so here only that is asked which no start would notice, and a start that fails is explained
+/// by [`explain`]. For a lower tier the host is looked at first, which takes as long as a start; what is missing is announced on
+/// standard error.
 ///
 /// # Errors
-/// [`Exit::Host`]
+/// [`Exit::Host`], explained.
 pub fn require(tier: Tier) -> Result<Granted, Exit> {
-    let host = probe::host();
-    match judge(&host, tier) {
-        Ok(granted) => {
-            if tier != Tier::Full {
-                eprintln!("mk-sandbox: {}", announcement(&host, tier));
-            }
-            Ok(granted)
-        }
-        Err(why) => {
-            eprintln!("mk-sandbox: {}", why.trim_end());
-            Err(Exit::Host)
-        }
+    if tier == Tier::Full
+        && let Ok(abi) = probe::landlock_abi()
+        && abi >= probe::SCOPES_SINCE
+        && probe::noexec_seal()
+    {
+        let landlock_abi = i32::try_from(abi).unwrap_or(i32::MAX);
+        return Ok(Granted { landlock_abi, without: Without::default() });
     }
+    let host = probe::host();
+    let granted = judge(&host, tier).map_err(told)?;
+    if tier != Tier::Full {
+        eprintln!("mk-sandbox: {}", announcement(&host, tier));
+    }
+    Ok(granted)
+}
+
+/// Says on standard error what of the tier this host does not enforce, if anything.
+///
+/// # Errors
+/// [`Exit::Host`] when it has.
+pub fn explain(tier: Tier) -> Result<(), Exit> {
+    judge(&probe::host(), tier).map(drop).map_err(told)
+}
+
+fn told(why: String) -> Exit {
+    eprintln!("mk-sandbox: {}", why.trim_end());
+    Exit::Host
 }
 
 /// Pure: what a host with these facts gives a run at this tier, or why it must not run.

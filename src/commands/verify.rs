@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::args::{Format, VerifyArgs};
 use super::prepare::{self, Prepared, Wishes, refused, tell};
 use crate::exit::Exit;
-use crate::launch::{self, Launch, LaunchError, Schedule};
+use crate::launch::{self, Launch, LaunchError, Schedule, Wait};
 use crate::pd::Shipped;
 use crate::sys::descriptor;
 use crate::verify::{self, Check};
@@ -28,11 +28,12 @@ fn try_run(args: &VerifyArgs) -> Result<Exit, Exit> {
         heap_size: crate::plan::DEFAULT_HEAP_SIZE,
         tier: args.tier,
         schedule: Schedule::Linux,
+        wait: Wait::Auto,
         realtime: false,
         allow_wx: true,
     };
     let Prepared { loaded, launch, .. } = prepare::launch(&wishes)?;
-    let checks = look(&launch).map_err(|error| refused(&loaded, &error))?;
+    let checks = look(&launch).map_err(|error| refused(&loaded, args.tier, &error))?;
     let text = match args.format {
         Format::Human => human(&checks),
         Format::Json => serde_json::to_string_pretty(&checks).unwrap_or_default() + "\n",

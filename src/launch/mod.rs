@@ -36,6 +36,8 @@ pub struct Launch {
     pub without: Without,
     /// Who decides when PDs run.
     pub schedule: Schedule,
+    /// How they wait.
+    pub wait: Wait,
     /// PDs get SCHED_FIFO where the host allows it.
     pub realtime: bool,
     /// libmicrokit.so
@@ -57,6 +59,29 @@ impl Schedule {
         let number = match self {
             Self::Linux => crate::sys::abi::MK_SCHEDULE_LINUX,
             Self::Microkit => crate::sys::abi::MK_SCHEDULE_MICROKIT,
+        };
+        number as u32
+    }
+}
+
+/// How PDs wait for messages under Linux's schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Spin where that has lately paid, else sleep.
+    Auto,
+    /// Always spin for a while first.
+    Spin,
+    /// Never spin.
+    Sleep,
+}
+
+impl Wait {
+    /// `MK_WAIT_…` of libmicrokit/abi.h.
+    pub fn number(self) -> u32 {
+        let number = match self {
+            Self::Auto => crate::sys::abi::MK_WAIT_AUTO,
+            Self::Spin => crate::sys::abi::MK_WAIT_SPIN,
+            Self::Sleep => crate::sys::abi::MK_WAIT_SLEEP,
         };
         number as u32
     }

@@ -26,9 +26,12 @@ pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure>
         // no_new_privs is on since the step before.
         .and_then(|ruleset| ruleset.no_new_privs(false).restrict_self())
         .map_err(|error| fail(error.to_string()))?;
-    match status.ruleset {
-        RulesetStatus::FullyEnforced => Ok(()),
-        other => Err(fail(format!("the kernel says: {other:?}"))),
+    if status.ruleset != RulesetStatus::FullyEnforced {
+        return Err(fail(format!("the kernel says: {:?}", status.ruleset)));
+    }
+    match File::open("/") {
+        Err(error) if error.raw_os_error() == Some(Errno::EACCES as i32) => Ok(()),
+        _ => Err(fail("the kernel says that it is in force, and lets the root be opened".into())),
     }
 }
 

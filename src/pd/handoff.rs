@@ -46,6 +46,12 @@ pub struct Handoff {
     pub heap_size: u64,
     /// Longest spin, in cycles.
     pub spin_cycles: u64,
+    /// `MK_WAIT_AUTO` and so on.
+    pub wait: u32,
+    /// CPUs that the system may run on.
+    pub cpus: u64,
+    /// Shortest time between two probes, in cycles.
+    pub rest_cycles: u64,
     /// libmicrokit.so, sealed.
     pub libmicrokit: RawFd,
     /// The image, sealed.

@@ -112,7 +112,7 @@ pub(super) fn fill_handoff(
         pps: mask(abi::MK_MAY_CALL),
         ioports: handoff.ioports,
         passive: handoff.passive.into(),
-        wait: abi::MK_WAIT_AUTO as u32,
+        wait: handoff.wait,
         spin_cycles: handoff.spin_cycles,
         schedule: handoff.schedule,
         end_count: end_count as u32,
@@ -120,6 +120,8 @@ pub(super) fn fill_handoff(
         supervisor: channels.supervisor,
         children: handoff.children,
         cspace: handoff.cspace,
+        cpus: handoff.cpus,
+        rest_cycles: handoff.rest_cycles,
     };
     // SAFETY: `page` was mapped for this, is large enough and page-aligned; read-only is all that is needed from here on.
     unsafe {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::sdf::{PdIndex, System};
+use crate::sdf::{PdIndex, ProtectionDomain, System};
 
 /// What the command line says about every PD.
 #[derive(Clone, Debug)]
@@ -41,6 +41,10 @@ pub struct Plan {
     pub pds: Vec<PdPlan>,
     /// Which domain runs when, in a system with domains.
     pub domains: Option<DomainSchedule>,
+    /// CPUs that the PDs may run on.
+    pub cpus: usize,
+    /// Shortest time between two spins by which a PD finds out whether spinning pays, in time stamp counter cycles.
+    pub rest_cycles: u64,
 }
 
 /// The domain schedule: from the file's `start_index` to the next end marker, again and again. At least one entry.
@@ -164,6 +168,8 @@ const FIRST_PEER_FD: i32 = 4;
 /// About 100 µs at 2.5 GHz, twice what waking a sleeping PD on another CPU costs: with less, two PDs that both sleep never find out that
 /// spinning would pay.
 const SPIN_CYCLES: u64 = 250_000;
+/// One in so many: the part of the host's time that all PDs' spins in vain may take together.
+const SPINS_IN_VAIN: u64 = 20;
 
 impl Plan {
     /// Works the system out. Errors are about things that are valid in a system file but cannot be run here.
@@ -185,6 +191,7 @@ impl Plan {
             return Err(errors);
         }
         let channels = channel::plan(system);
+        let rest_cycles = SPIN_CYCLES * SPINS_IN_VAIN * system.pds.len() as u64 / options.cpus.max(1) as u64;
         let pds = system
             .indexed_pds()
             .zip(channels)
@@ -213,11 +220,17 @@ impl Plan {
                     domain: pd.domain.map(|domain| domain.0),
                     budget_us: pd.budget_us,
                     period_us: pd.period_us,
-                    spin_cycles: if options.cpus > 1 { SPIN_CYCLES } else { 0 },
+                    spin_cycles: if may_overlap(system, pd, options.cpus) { SPIN_CYCLES } else { 0 },
                 }
             })
             .collect();
-        Ok(Self { regions: memory::regions(system), pds, domains: domains(system) })
+        Ok(Self {
+            regions: memory::regions(system),
+            pds,
+            domains: domains(system),
+            cpus: options.cpus,
+            rest_cycles,
+        })
     }
 
     /// True when the launcher may be asked for something by this PD.
@@ -285,6 +298,13 @@ fn cap(cap: &crate::sdf::cspace::CapSlot) -> CapPlan {
         Object::VSpace => CapObject::VSpace,
     };
     CapPlan { slot: cap.slot, object, pd: cap.pd }
+}
+
+/// Whether a PD can run at the same time as one it waits for: not on one CPU, whether the host has no other or the file pins all of
+/// them there.
+fn may_overlap(system: &System, pd: &ProtectionDomain, cpus: usize) -> bool {
+    let elsewhere = |other: &ProtectionDomain| pd.cpu.is_none() || other.cpu != pd.cpu;
+    cpus > 1 && system.pds.iter().any(elsewhere)
 }
 
 /// The doorbell of every peer that some end leads to stands at the descriptor its ends name.

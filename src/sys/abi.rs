@@ -59,6 +59,8 @@ pub struct Handoff {
     pub supervisor: u64,
     pub children: u64,
     pub cspace: [u64; 2],
+    pub cpus: u64,
+    pub rest_cycles: u64,
 }
 
 const _: () = {

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::NonNull;
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap};
 
 use super::check;
 
@@ -86,12 +86,27 @@ pub fn seal(start: u64, end: u64) -> Result<(), Errno> {
 }
 
 /// Memory-deny-write-execute: no mapping of this process becomes executable any more, and none is born both writable and
-/// executable (PR_SET_MDWE, Linux 6.3).
+/// executable (PR_SET_MDWE, Linux 6.3). ENOTSUP: the kernel says yes and lets one become executable all the same.
 pub fn deny_write_execute() -> Result<(), Errno> {
     const PR_SET_MDWE: libc::c_int = 65;
     const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
     // SAFETY: PR_SET_MDWE takes numbers.
-    check(unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) } as _).map(drop)
+    check(unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) } as _)?;
+    let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new page where the kernel likes, of which nobody knows; it goes again.
+    unsafe {
+        let page = mmap_anonymous(None, nonzero(PAGE as u64)?, rights, MapFlags::MAP_PRIVATE)?;
+        let gained = mprotect(page, PAGE, ProtFlags::PROT_READ | ProtFlags::PROT_EXEC);
+        munmap(page, PAGE)?;
+        if gained.is_ok() { Err(Errno::ENOTSUP) } else { Ok(()) }
+    }
+}
+
+/// Whether the kernel holds to the seal of a page whose rights are to read.
+pub fn is_sealed(address: u64) -> bool {
+    // SAFETY: at most, the page gets the rights it has.
+    let changed = unsafe { protect(address, PAGE as u64, ProtFlags::PROT_READ) };
+    changed == Err(Errno::EPERM)
 }
 
 /// Gives malloc `size` bytes it can hand out and makes it never ask the kernel for others but by brk and the one shape of

@@ -284,8 +284,13 @@ pub fn host() -> HostReport {
     }
 }
 
-/// The ABI that brought the scopes (Linux 6.12).
-const SCOPES_SINCE: u32 = 6;
+/// The Landlock ABI that brought the scopes (Linux 6.12).
+pub const SCOPES_SINCE: u32 = 6;
+
+/// The kernel makes memfds that can never be executed (Linux 6.3).
+pub fn noexec_seal() -> bool {
+    memfd(libc::MFD_NOEXEC_SEAL).is_ok()
+}
 
 fn finding(call: &'static str, result: Result<(), Errno>) -> Finding {
     match result {

@@ -153,6 +153,8 @@ static void fill_handoff(int pd)
     handoff.schedule = is_scheduled ? MK_SCHEDULE_MICROKIT : MK_SCHEDULE_LINUX;
     handoff.wait = wait_kind;
     handoff.spin_cycles = spin_cycles;
+    handoff.cpus = 8;
+    handoff.rest_cycles = 8 * spin_cycles;
     for (int i = 0; i < channel_count; i++) {
         for (int side = 0; side < 2; side++) {
             if (channels[i][side].pd == pd) {

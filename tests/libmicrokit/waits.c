@@ -192,16 +192,44 @@ static int calls(const char *argument)
     return run_system(1 << a | 1 << b, 0);
 }
 
-/* How often of `turns` a wait spins, where every spin that `pays` names has success. */
-static unsigned spins_of(struct wait_history *history, unsigned turns, unsigned paying_of_8)
+/* What a wait is decided from, and a clock and a CPU to decide by. */
+struct judge {
+    struct wait_policy policy;
+    struct wait_history history;
+    uint64_t now;
+    uint16_t cpu;
+};
+
+#define SPIN 1000
+#define REST (20 * SPIN)
+
+static struct judge a_judge(uint32_t kind, uint64_t spin_cycles)
 {
-    const struct wait_policy automatic = {.spin_cycles = 1000, .kind = MK_WAIT_AUTO};
+    return (struct judge){
+        .policy = {.spin_cycles = spin_cycles, .kind = kind, .cpus = 2, .rest = REST}, .now = 1, .cpu = 0};
+}
+
+/* One wait: the longest spin it may have, and how it ends if it has one. */
+static uint64_t judged(struct judge *judge, bool pays, bool torn)
+{
+    uint64_t longest = wait_may_spin(&judge->policy, &judge->history, judge->now, judge->cpu);
+    if (longest != 0) {
+        struct wait_spin spin = wait_spin_begin(judge->now, longest);
+        judge->now += pays ? 10 : longest;
+        spin.latest = judge->now;
+        spin.torn = torn;
+        wait_has_spun(&judge->policy, &judge->history, &spin, pays);
+    }
+    return longest;
+}
+
+/* How often of `turns` a wait spins, where every spin pays that `paying_of_8` names; each wait takes 100 cycles. */
+static unsigned spins_of(struct judge *judge, unsigned turns, unsigned paying_of_8)
+{
     unsigned spins = 0;
     for (unsigned i = 0; i < turns; i++) {
-        if (wait_may_spin(&automatic, history)) {
-            spins++;
-            wait_has_spun(history, spins % 8 < paying_of_8);
-        }
+        judge->now += 100;
+        spins += judged(judge, spins % 8 < paying_of_8, false) != 0;
     }
     return spins;
 }
@@ -217,25 +245,61 @@ static unsigned spins_of(struct wait_history *history, unsigned turns, unsigned 
 static int estimate(const char *argument)
 {
     (void)argument;
-    struct wait_history history = {0};
-    /* Where spinning never pays, it ends, but for a probe in 256 waits. */
-    EXPECT(spins_of(&history, 1000, 0) <= 12);
-    EXPECT(spins_of(&history, 256 * 100, 0) <= 101);
+    /* Where spinning never pays, it takes a small part of the time, and less and less. */
+    struct judge judge = a_judge(MK_WAIT_AUTO, SPIN);
+    uint64_t begin = judge.now;
+    unsigned spins = spins_of(&judge, 10000, 0);
+    EXPECT(spins > 1 && spins * SPIN < (judge.now - begin) / 20);
+    spins = spins_of(&judge, 10000, 0);
+    EXPECT(spins * SPIN < 1000000 / 100);
     /* Where it begins to pay, the next probe finds out, and then every wait spins. */
-    spins_of(&history, 257, 8);
-    EXPECT(spins_of(&history, 1000, 8) == 1000);
+    judge.now += WAIT_REST_LAST * REST;
+    EXPECT(spins_of(&judge, 1000, 8) == 1000);
     /* One failure in eight does not end it; seven do. */
-    EXPECT(spins_of(&history, 1000, 7) == 1000);
-    EXPECT(spins_of(&history, 1000, 1) <= 300);
+    EXPECT(spins_of(&judge, 1000, 7) == 1000);
+    EXPECT(spins_of(&judge, 1000, 1) <= 300);
 
-    const struct wait_policy never = {.spin_cycles = 1000, .kind = MK_WAIT_SLEEP};
-    const struct wait_policy always = {.spin_cycles = 1000, .kind = MK_WAIT_SPIN};
-    const struct wait_policy one_cpu = {.spin_cycles = 0, .kind = MK_WAIT_SPIN};
-    struct wait_history good = {.credit = WAIT_CREDIT_MOST}, bad = {.until_probe = 100, .probe_interval = 256};
+    /* What pays on one channel does not let another probe without rest. */
+    struct judge one = a_judge(MK_WAIT_AUTO, SPIN);
+    EXPECT(judged(&one, false, false) == SPIN);
+    struct judge other = a_judge(MK_WAIT_AUTO, SPIN);
+    other.policy = one.policy;
+    other.now = one.now;
+    EXPECT(judged(&other, false, false) == 0);
+    other.now += REST;
+    EXPECT(judged(&other, false, false) == SPIN);
+
+    /* A spin that was torn has failed, whatever came. */
+    struct judge torn = a_judge(MK_WAIT_AUTO, SPIN);
+    EXPECT(judged(&torn, true, true) == SPIN);
+    EXPECT(torn.history.credit == 0 && torn.history.rest == REST);
+
+    /* Another CPU is a new beginning, as far as the PD's own rest allows. */
+    struct judge moved = a_judge(MK_WAIT_AUTO, SPIN);
+    spins_of(&moved, 1000, 0);
+    moved.now = moved.policy.rest_until;
+    EXPECT(moved.now < moved.history.rest_until && judged(&moved, false, false) == 0);
+    moved.cpu = 1;
+    EXPECT(judged(&moved, true, false) == SPIN);
+
+    /* Thousands of waits that sleep end in one long spin; where it is in vain, in one for twice as many. */
+    struct judge stuck = a_judge(MK_WAIT_AUTO, SPIN);
+    judged(&stuck, false, false);
+    stuck.policy.rest_until = UINT64_MAX;
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 1; i < WAIT_LONG_FIRST << round; i++) {
+            EXPECT(judged(&stuck, false, false) == 0);
+        }
+        EXPECT(judged(&stuck, false, false) == SPIN * WAIT_LONG_SPINS);
+    }
+
+    struct judge never = a_judge(MK_WAIT_SLEEP, SPIN), always = a_judge(MK_WAIT_SPIN, SPIN);
+    struct judge one_cpu = a_judge(MK_WAIT_SPIN, 0);
+    never.history.credit = WAIT_CREDIT_MOST;
     for (int i = 0; i < 1000; i++) {
-        EXPECT(!wait_may_spin(&never, &good));
-        EXPECT(!wait_may_spin(&one_cpu, &good));
-        EXPECT(wait_may_spin(&always, &bad));
+        EXPECT(judged(&never, false, false) == 0);
+        EXPECT(judged(&one_cpu, false, false) == 0);
+        EXPECT(judged(&always, false, false) == SPIN);
     }
     return 0;
 }

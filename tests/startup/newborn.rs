@@ -14,30 +14,35 @@ use crate::cases::Cases;
 use crate::common::Running;
 use crate::stage::{PDS, Stage};
 
-/// The launcher's children in the order they are made: first the one that finds out what the host offers.
-const CHILDREN: [&str; 4] = ["the host's probe", PDS[0], PDS[1], PDS[2]];
+/// The launcher's children in the order they are made, by tier: in the lower one the first finds out what the host offers.
+const CHILDREN: [(&str, &[&str]); 2] = [("full", &PDS), ("compat", &["the host's probe", PDS[0]])];
 
 /// Adds the cases.
 pub fn cases(cases: &mut Cases, stage: &Stage) {
-    for (earlier, child) in CHILDREN.into_iter().enumerate() {
-        let name = format!("{}: launcher killed, {child} just born", stage.user());
-        cases.case(&name, || {
-            let before = stage.before();
-            let mut command = stage.shipped();
-            // SAFETY: one system call, in a child that is about to exec.
-            unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
-            let running = Running::start(command);
-            let newborn = newborn(running.pid(), earlier);
-            running.signal(Signal::SIGKILL);
-            // Its end, which is collected later; until then it may still be on its way.
-            let end = nix::sys::wait::Id::Pid(running.pid());
-            nix::sys::wait::waitid(end, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-            ptrace::detach(newborn, None).unwrap();
-            let outcome = before.dies_clean(running);
-            assert_eq!((outcome.code, outcome.stdout.as_str()), (None, ""), "{outcome}");
-            "nothing is left".into()
-        });
+    for (tier, children) in CHILDREN {
+        for (earlier, child) in children.iter().enumerate() {
+            let name = format!("{}: launcher killed in tier {tier}, {child} just born", stage.user());
+            cases.case(&name, || killed(stage, tier, earlier));
+        }
     }
+}
+
+fn killed(stage: &Stage, tier: &str, earlier: usize) -> String {
+    let before = stage.before();
+    let mut command = stage.shipped();
+    command.args(["--tier", tier]);
+    // SAFETY: one system call, in a child that is about to exec.
+    unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
+    let running = Running::start(command);
+    let newborn = newborn(running.pid(), earlier);
+    running.signal(Signal::SIGKILL);
+    // Its end, which is collected later; until then it may still be on its way.
+    let end = nix::sys::wait::Id::Pid(running.pid());
+    nix::sys::wait::waitid(end, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+    ptrace::detach(newborn, None).unwrap();
+    let outcome = before.dies_clean(running);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (None, ""), "{outcome}");
+    "nothing is left".into()
 }
 
 /// Lets the launcher make so many children, and stops it at the next one, which it returns; both are stopped.

@@ -92,7 +92,7 @@ void notified(microkit_channel ch)
     } else {
         notify_somebody();
     }
-    if (choice % 8 == 1) {
+    if (choice % 8 < 3) {
         notify_somebody();
     }
 }
