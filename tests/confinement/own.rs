@@ -81,6 +81,7 @@ pub fn launcher(kind: &str, system: &str) -> ExitCode {
         heap_size: 1 << 20,
         tier: Tier::Full,
         schedule: Schedule::Linux,
+        wait: mk_sandbox::launch::Wait::Auto,
         realtime: false,
         allow_wx: false,
     };
