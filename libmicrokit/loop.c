@@ -2,9 +2,10 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * The event loop. All notifications that are pending at one look are delivered first, in ascending id; then one fault
- * of a child is handled; with none of these, one call is served, that of the caller with the highest priority, the one
- * seen first among equals; then it looks again.
+ * The event loop. All notifications that are pending at one look are delivered first, in ascending id; with none, one
+ * call is served or one fault of a child is handled, whichever has the highest priority, of the caller or the child;
+ * among equals, the one that came first; then it looks again. Linux's schedule settles no order between what is seen at
+ * one look; under seL4's, callers and launcher write down when.
  */
 #include "internal.h"
 #include "message.h"
@@ -31,10 +32,11 @@ static struct {
     const uint64_t *word[TABLE];
     /* Number of the latest call taken. */
     uint64_t taken[TABLE];
-    /* Order in which the calls that are pending were first seen, for the ends in `queued`. */
-    uint64_t ticket[MK_MAX_ENDS];
+    /* When the calls that are pending came, for the ends in `queued`. */
+    uint64_t since[MK_MAX_ENDS];
     uint64_t queued;
-    uint64_t next_ticket;
+    /* Of the last look. */
+    uint64_t looked;
     uint32_t priority[MK_MAX_ENDS];
     uint8_t id[MK_MAX_ENDS];
 } serves;
@@ -43,7 +45,8 @@ static struct {
 static const uint64_t nothing;
 
 /* How many faults of children have been raised, and up to where there is none left to take. */
-static const uint64_t *faults_raised = &nothing;
+static const struct mk_supervisor no_faults;
+static const struct mk_supervisor *supervisor = &no_faults;
 static uint64_t faults_handled;
 
 /* Every peer, once. */
@@ -55,6 +58,8 @@ static struct {
 static void (*notified_entry)(microkit_channel);
 static microkit_msginfo (*protected_entry)(microkit_channel, microkit_msginfo);
 static struct wait_history waits;
+/* What MK_OP_CHARGE was last told. */
+static uint64_t charged;
 
 /* Bytes of one read from the doorbell. Large, so that a flood of rings costs its receiver few wake-ups. */
 static char rings[4096];
@@ -96,11 +101,13 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
     notified_entry = (void (*)(microkit_channel))(uintptr_t)handoff->notified;
     protected_entry = (microkit_msginfo(*)(microkit_channel, microkit_msginfo))(uintptr_t)handoff->protected_entry;
-    faults_raised = handoff->supervisor == 0 ? &nothing : &((const struct mk_supervisor *)handoff->supervisor)->faults;
+    supervisor = handoff->supervisor == 0 ? &no_faults : (const struct mk_supervisor *)(uintptr_t)handoff->supervisor;
     faults_handled = 0;
     hears.count = 0;
     serves.count = 0;
     serves.queued = 0;
+    serves.looked = 0;
+    charged = MK_CHARGE_SELF;
     peers.count = 0;
     /* An idle system sleeps from the start. */
     waits.rest_until = wait_clock() + mk_wait.rest;
@@ -158,6 +165,27 @@ static inline uint64_t changed(const uint64_t *const *words, const uint64_t *kno
     return bits;
 }
 
+/*
+ * A call cannot have come before the last look, which has not seen it. So a caller that lies about the time is before
+ * those that came since then, but before nobody who was there already.
+ */
+static uint64_t bounded_since(uint64_t said, uint64_t now)
+{
+    return said > now ? now : said < serves.looked ? serves.looked : said;
+}
+
+/* `fresh`: calls that this look is the first to see. */
+static void queue(uint64_t fresh)
+{
+    /* Whoever has neither children nor the times of calls needs only their order, which is cheaper to have. */
+    uint64_t now = mk_scheduled || supervisor != &no_faults ? wait_clock() : serves.looked + 1;
+    for (; fresh != 0; fresh &= fresh - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(fresh);
+        serves.since[i] = mk_scheduled ? bounded_since(load_relaxed(&mk_ends[serves.id[i]].in->since), now) : now;
+    }
+    serves.looked = now;
+}
+
 static struct pending look(void)
 {
     struct pending pending = {
@@ -166,12 +194,22 @@ static struct pending look(void)
     };
     /* A caller that takes its call back, which only a hostile one does, loses its place. */
     serves.queued &= pending.calls;
-    for (uint64_t fresh = pending.calls & ~serves.queued; fresh != 0; fresh &= fresh - 1) {
-        serves.ticket[__builtin_ctzll(fresh)] = serves.next_ticket++;
+    uint64_t fresh = pending.calls & ~serves.queued;
+    if (fresh != 0) {
+        queue(fresh);
     }
     serves.queued = pending.calls;
-    pending.calls |= load_acquire(faults_raised) != faults_handled ? PENDING_FAULT : 0;
+    pending.calls |= load_acquire(&supervisor->faults) != faults_handled ? PENDING_FAULT : 0;
     return pending;
+}
+
+/* A passive PD says on whose time it is about to run, where that has changed. */
+static inline void charge(uint64_t whom)
+{
+    if (__builtin_expect(mk_charges, false) && whom != charged) {
+        charged = whom;
+        mk_charge(whom);
+    }
 }
 
 static void handler_returned(void)
@@ -186,6 +224,7 @@ static void handler_returned(void)
  */
 static void deliver(uint64_t notifications)
 {
+    charge(MK_CHARGE_SELF);
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         hears.seen[i] = load_acquire(hears.word[i]);
@@ -206,7 +245,7 @@ static unsigned first_of(uint64_t calls)
     for (uint64_t left = calls & (calls - 1); left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         if (serves.priority[i] > serves.priority[best] ||
-            (serves.priority[i] == serves.priority[best] && serves.ticket[i] < serves.ticket[best])) {
+            (serves.priority[i] == serves.priority[best] && serves.since[i] < serves.since[best])) {
             best = i;
         }
     }
@@ -224,6 +263,7 @@ static void serve(unsigned i)
         store_relaxed(&end->out->seq, call);
         return;
     }
+    charge(id);
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -309,8 +349,22 @@ static struct pending wait(void)
 /* A fault that was raised may have been settled before it is taken, so `handled` catches up where there is none. */
 static void handle_fault(void)
 {
-    uint64_t raised = load_acquire(faults_raised);
+    charge(MK_CHARGE_SELF);
+    uint64_t raised = load_acquire(&supervisor->faults);
     faults_handled = mk_handle_fault() ? faults_handled + 1 : raised;
+}
+
+/* Whether a fault goes before the first of these calls. */
+static bool fault_is_first(uint64_t calls)
+{
+    calls &= ~PENDING_FAULT;
+    if (calls == 0) {
+        return true;
+    }
+    unsigned call = first_of(calls);
+    uint64_t priority = load_relaxed(&supervisor->priority);
+    return priority > serves.priority[call] ||
+           (priority == serves.priority[call] && load_relaxed(&supervisor->since) <= serves.since[call]);
 }
 
 void mk_loop(void)
@@ -323,10 +377,10 @@ void mk_loop(void)
         }
         if (pending.notifications != 0) {
             deliver(pending.notifications);
-        } else if (pending.calls & PENDING_FAULT) {
+        } else if ((pending.calls & PENDING_FAULT) != 0 && fault_is_first(pending.calls)) {
             handle_fault();
         } else {
-            serve(first_of(pending.calls));
+            serve(first_of(pending.calls & ~PENDING_FAULT));
         }
     }
 }
