@@ -49,6 +49,7 @@ impl<S: Seam> Monitor<'_, S> {
             return Ok(false);
         }
         if self.schedules() {
+            self.scheduler.told(asker);
             // Whoever runs next prints behind what this PD has printed.
             self.print_console(asker.0)?;
         }
