@@ -9,6 +9,7 @@ mod console;
 mod decode;
 mod domains;
 mod events;
+mod explain;
 mod fault;
 mod idle;
 mod inbox;
@@ -29,6 +30,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signalfd::SignalFd;
 
 pub use console::Mode;
+pub use explain::DeniedCall;
 pub use fault::{Access, Fault, Kind};
 pub use wait::Waiting;
 
