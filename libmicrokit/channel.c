@@ -90,6 +90,7 @@ static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msgi
     say_where(MK_IN_CALL, ch);
     wait_for_reply(end, number);
     say_where(where, channel);
+    message_expect(end->out);
     return message_get(end->in);
 }
 

@@ -11,38 +11,36 @@
 #include "message.h"
 #include "syscall.h"
 
-/* Words looked at together. The tables are filled up to whole groups with a word that never changes. */
+/* Ends looked at together. The table is filled up to whole groups with an end on which nothing ever comes. */
 #define GROUP 4
 #define TABLE ((MK_MAX_ENDS + GROUP - 1) / GROUP * GROUP)
+/* A look at so many ends takes as long as a pause between two looks. */
+#define MANY 32
 
-/* Ends that hear notifications, ascending by id. What every look reads lies side by side. */
+/* Ends that hear notifications or serve calls, ascending by id. What every look reads lies side by side. */
 static struct {
     uint32_t count;
-    const uint64_t *word[TABLE];
-    /* Value of `word` up to which notifications have been taken. */
+    const struct mk_out *in[TABLE];
+    /* What a look finds there when nothing is new: up to where notifications have been taken, ... */
     uint64_t seen[TABLE];
-    /* Where it is written down for the next start of this PD up to where they have been delivered. */
-    uint64_t *heard[MK_MAX_ENDS];
-    uint8_t id[MK_MAX_ENDS];
-} hears;
-
-/* Ends that serve calls, ascending by id. */
-static struct {
-    uint32_t count;
-    const uint64_t *word[TABLE];
-    /* Number of the latest call taken. */
+    /* ... and the number of the latest call taken. */
     uint64_t taken[TABLE];
-    /* When the calls that are pending came, for the ends in `queued`. */
+    /* Bit N is about entry N: it hears, it serves. What else changes there means nothing. */
+    uint64_t hears;
+    uint64_t serves;
+    /* Where it is written down for the next start of this PD up to where notifications have been delivered. */
+    uint64_t *heard[MK_MAX_ENDS];
+    /* When the calls that are pending came, for the entries in `queued`. */
     uint64_t since[MK_MAX_ENDS];
     uint64_t queued;
     /* Of the last look. */
     uint64_t looked;
     uint32_t priority[MK_MAX_ENDS];
     uint8_t id[MK_MAX_ENDS];
-} serves;
+} ends;
 
-/* Where there are no children, none of them ever faults; behind the last channel nothing ever comes. */
-static const uint64_t nothing;
+/* Behind the last channel nothing ever comes; where there are no children, none of them ever faults. */
+static const struct mk_out nothing;
 
 /* How many faults of children have been raised, and up to where there is none left to take. */
 static const struct mk_supervisor no_faults;
@@ -64,7 +62,7 @@ static uint64_t charged;
 /* Bytes of one read from the doorbell. Large, so that a flood of rings costs its receiver few wake-ups. */
 static char rings[4096];
 
-/* Bit N is about entry N of `hears` or `serves`, which have at most 62. Two words, so that they stay in registers. */
+/* Bit N is about entry N of `ends`, which has at most 62. Two words, so that they stay in registers. */
 struct pending {
     uint64_t notifications;
     uint64_t calls;
@@ -103,66 +101,62 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
     protected_entry = (microkit_msginfo(*)(microkit_channel, microkit_msginfo))(uintptr_t)handoff->protected_entry;
     supervisor = handoff->supervisor == 0 ? &no_faults : (const struct mk_supervisor *)(uintptr_t)handoff->supervisor;
     faults_handled = 0;
-    hears.count = 0;
-    serves.count = 0;
-    serves.queued = 0;
-    serves.looked = 0;
+    ends.count = 0;
+    ends.hears = ends.serves = ends.queued = ends.looked = 0;
     charged = MK_CHARGE_SELF;
     peers.count = 0;
     /* An idle system sleeps from the start. */
     waits.rest_until = wait_clock() + mk_wait.rest;
     waits.cpu = (uint16_t)(wait_cpu() + 1);
     for (unsigned i = 0; i < TABLE; i++) {
-        hears.word[i] = serves.word[i] = &nothing;
-        hears.seen[i] = serves.taken[i] = 0;
+        ends.in[i] = &nothing;
+        ends.seen[i] = ends.taken[i] = 0;
     }
     for (unsigned id = 0; id < MK_MAX_ENDS; id++) {
         const struct end *end = &mk_ends[id];
-        if (end->rights & MK_HEARS) {
-            hears.word[hears.count] = &end->in->notified;
-            hears.heard[hears.count] = &end->out->heard;
-            hears.seen[hears.count] = load_relaxed(&end->out->heard);
-            hears.id[hears.count] = (uint8_t)id;
-            hears.count++;
-        }
-        if (end->rights & MK_SERVES) {
-            serves.word[serves.count] = &end->in->seq;
-            serves.taken[serves.count] = load_relaxed(&end->out->seq);
-            serves.id[serves.count] = (uint8_t)id;
-            serves.count++;
+        if (end->rights & (MK_HEARS | MK_SERVES)) {
+            unsigned i = ends.count++;
+            uint64_t bit = (uint64_t)1 << i;
+            ends.in[i] = end->in;
+            ends.id[i] = (uint8_t)id;
+            ends.hears |= end->rights & MK_HEARS ? bit : 0;
+            ends.serves |= end->rights & MK_SERVES ? bit : 0;
+            ends.heard[i] = &end->out->heard;
+            ends.seen[i] = load_relaxed(&end->out->heard);
+            ends.taken[i] = load_relaxed(&end->out->seq);
         }
         if (end->rights != 0 && end->peer != mk_status) {
             add_peer(end->peer);
         }
     }
     for (unsigned i = 0; i < handoff->end_count; i++) {
-        for (unsigned k = 0; k < serves.count; k++) {
-            if (serves.id[k] == handoff->ends[i].id) {
-                serves.priority[k] = handoff->ends[i].peer_priority;
+        for (unsigned k = 0; k < ends.count; k++) {
+            if (ends.id[k] == handoff->ends[i].id) {
+                ends.priority[k] = handoff->ends[i].peer_priority;
             }
         }
     }
 }
 
 /*
- * Bit N: word N is not what it was. Mostly none is, or one: a group is looked at word by word only where one of it
- * differs, so that a PD with many channels answers nearly as fast as one with few.
+ * What has changed at one end. A call that it does not serve, or the reply to one of its own, and a notification that
+ * it does not hear are taken for seen: the next look passes over them.
  */
-static inline uint64_t changed(const uint64_t *const *words, const uint64_t *known, uint32_t count)
+static inline void look_at(uint32_t i, struct pending *pending)
 {
-    uint64_t bits = 0;
-    for (uint32_t first = 0; first < count; first += GROUP) {
-        uint64_t differences = 0;
-        for (uint32_t i = first; i < first + GROUP; i++) {
-            differences |= load_acquire(words[i]) ^ known[i];
-        }
-        if (differences != 0) {
-            for (uint32_t i = first; i < first + GROUP; i++) {
-                bits |= (uint64_t)(load_acquire(words[i]) != known[i]) << i;
-            }
-        }
+    uint64_t notified = load_acquire(&ends.in[i]->notified);
+    uint64_t seq = load_acquire(&ends.in[i]->seq);
+    uint64_t bit = (uint64_t)1 << i;
+    if (ends.hears & bit) {
+        pending->notifications |= notified != ends.seen[i] ? bit : 0;
+    } else {
+        ends.seen[i] = notified;
     }
-    return bits;
+    if (ends.serves & bit) {
+        pending->calls |= seq != ends.taken[i] ? bit : 0;
+    } else {
+        ends.taken[i] = seq;
+    }
 }
 
 /*
@@ -171,34 +165,48 @@ static inline uint64_t changed(const uint64_t *const *words, const uint64_t *kno
  */
 static uint64_t bounded_since(uint64_t said, uint64_t now)
 {
-    return said > now ? now : said < serves.looked ? serves.looked : said;
+    return said > now ? now : said < ends.looked ? ends.looked : said;
 }
 
 /* `fresh`: calls that this look is the first to see. */
 static void queue(uint64_t fresh)
 {
     /* Whoever has neither children nor the times of calls needs only their order, which is cheaper to have. */
-    uint64_t now = mk_scheduled || supervisor != &no_faults ? wait_clock() : serves.looked + 1;
+    uint64_t now = mk_scheduled || supervisor != &no_faults ? wait_clock() : ends.looked + 1;
     for (; fresh != 0; fresh &= fresh - 1) {
         unsigned i = (unsigned)__builtin_ctzll(fresh);
-        serves.since[i] = mk_scheduled ? bounded_since(load_relaxed(&mk_ends[serves.id[i]].in->since), now) : now;
+        ends.since[i] = mk_scheduled ? bounded_since(load_relaxed(&ends.in[i]->since), now) : now;
     }
-    serves.looked = now;
+    ends.looked = now;
 }
 
+/*
+ * Mostly nothing has changed, or one word: a group is looked at end by end only where one of it differs, so that a PD
+ * with many channels answers nearly as fast as one with few.
+ */
 static struct pending look(void)
 {
-    struct pending pending = {
-        .notifications = changed(hears.word, hears.seen, hears.count),
-        .calls = changed(serves.word, serves.taken, serves.count),
-    };
+    struct pending pending = {0, 0};
+    for (uint32_t first = 0; first < ends.count; first += GROUP) {
+        uint64_t differences = 0;
+        for (uint32_t i = first; i < first + GROUP; i++) {
+            const struct mk_out *in = ends.in[i];
+            differences |= load_relaxed(&in->notified) ^ ends.seen[i];
+            differences |= load_relaxed(&in->seq) ^ ends.taken[i];
+        }
+        if (__builtin_expect(differences != 0, 0)) {
+            for (uint32_t i = first; i < first + GROUP; i++) {
+                look_at(i, &pending);
+            }
+        }
+    }
     /* A caller that takes its call back, which only a hostile one does, loses its place. */
-    serves.queued &= pending.calls;
-    uint64_t fresh = pending.calls & ~serves.queued;
+    ends.queued &= pending.calls;
+    uint64_t fresh = pending.calls & ~ends.queued;
     if (fresh != 0) {
         queue(fresh);
     }
-    serves.queued = pending.calls;
+    ends.queued = pending.calls;
     pending.calls |= load_acquire(&supervisor->faults) != faults_handled ? PENDING_FAULT : 0;
     return pending;
 }
@@ -227,12 +235,12 @@ static void deliver(uint64_t notifications)
     charge(MK_CHARGE_SELF);
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        hears.seen[i] = load_acquire(hears.word[i]);
+        ends.seen[i] = load_acquire(&ends.in[i]->notified);
     }
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        microkit_channel id = hears.id[i];
-        store_relaxed(hears.heard[i], hears.seen[i]);
+        microkit_channel id = ends.id[i];
+        store_relaxed(ends.heard[i], ends.seen[i]);
         say_where(MK_IN_NOTIFIED, id);
         notified_entry(id);
         handler_returned();
@@ -244,8 +252,8 @@ static unsigned first_of(uint64_t calls)
     unsigned best = (unsigned)__builtin_ctzll(calls);
     for (uint64_t left = calls & (calls - 1); left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        if (serves.priority[i] > serves.priority[best] ||
-            (serves.priority[i] == serves.priority[best] && serves.since[i] < serves.since[best])) {
+        if (ends.priority[i] > ends.priority[best] ||
+            (ends.priority[i] == ends.priority[best] && ends.since[i] < ends.since[best])) {
             best = i;
         }
     }
@@ -254,23 +262,24 @@ static unsigned first_of(uint64_t calls)
 
 static void serve(unsigned i)
 {
-    microkit_channel id = serves.id[i];
+    microkit_channel id = ends.id[i];
     const struct end *end = &mk_ends[id];
-    uint64_t call = load_acquire(serves.word[i]);
-    serves.queued &= ~((uint64_t)1 << i);
+    uint64_t call = load_acquire(&end->in->seq);
+    ends.queued &= ~((uint64_t)1 << i);
     if (call & MK_SEQ_WITHDRAWN) {
-        serves.taken[i] = call;
+        ends.taken[i] = call;
         store_relaxed(&end->out->seq, call);
         return;
     }
     charge(id);
+    message_expect(end->out);
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (load_relaxed(serves.word[i]) != call) {
+    if (load_relaxed(&end->in->seq) != call) {
         return;
     }
-    serves.taken[i] = call;
+    ends.taken[i] = call;
     say_where(MK_IN_PROTECTED, id);
     if (protected_entry == 0) {
         mk_complain(0, "is missing the 'protected' entry point");
@@ -325,7 +334,9 @@ static struct pending wait(void)
     if (longest != 0 && !mk_is_crowded(0)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         do {
-            wait_pause();
+            if (ends.count < MANY) {
+                wait_pause();
+            }
             pending = look();
         } while (wait_spin_goes_on(&spin) && !any(pending));
         wait_has_spun(&mk_wait, &waits, &spin, any(pending));
@@ -363,8 +374,8 @@ static bool fault_is_first(uint64_t calls)
     }
     unsigned call = first_of(calls);
     uint64_t priority = load_relaxed(&supervisor->priority);
-    return priority > serves.priority[call] ||
-           (priority == serves.priority[call] && load_relaxed(&supervisor->since) <= serves.since[call]);
+    return priority > ends.priority[call] ||
+           (priority == ends.priority[call] && load_relaxed(&supervisor->since) <= ends.since[call]);
 }
 
 void mk_loop(void)
