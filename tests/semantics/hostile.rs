@@ -63,7 +63,7 @@ fn wrong_numbers_are_refused() {
             printf("no slot: %d of %d refused\n", refused, asked);
             printf("wrong kind: %ld %ld %ld %ld\n", ask(TCB_READ, 2, 0, 20, (uint64_t)page), ask(TCB_SUSPEND, 3, 0, 0, 0),
                    ask(SC_CONSUMED, 1, (uint64_t)page, 0, 0), ask(SC_CONSUMED, 133, (uint64_t)page, 0, 0));
-            printf("no operation: %ld %ld %ld\n", ask(0, 0, 0, 0, 0), ask(13, 5, 0, 0, 0), ask(~0UL, 5, 0, 0, 0));
+            printf("no operation: %ld %ld %ld\n", ask(0, 0, 0, 0, 0), ask(14, 5, 0, 0, 0), ask(~0UL, 5, 0, 0, 0));
             printf("no entry point: %ld %ld\n", ask(PD_RESTART, 5, ~0UL, 0, 0), ask(PD_RESTART, 5, 1UL << 63, 0, 0));
             if (MICROKIT) printf("no channel: %ld %ld\n", ask(SIGNALLED, 0, 0, 0, 0), ask(SIGNALLED, ~0UL, 0, 0, 0));
             puts("goes on");
