@@ -296,14 +296,15 @@ fn faults_wait_for_a_stopped_parent_that_somebody_can_resume() {
             "volatile uint64_t *board;\nvoid init(void) { while (!board[1]) {} microkit_notify(0); puts(\"rung\"); }\n\
              void notified(microkit_channel ch) { (void)ch; }\n",
         );
+        // On another virtual CPU, so that the others go on while it looks at the board.
+        let cpu = if schedule == "microkit" { "cpu=\"1\"" } else { "" };
         for (what, code) in [(1u64, 0), (2, 1)] {
             let elements = [
                 BOARD.to_owned(),
                 pd("parent", "priority=\"5\"", &pd("child", "id=\"1\" priority=\"5\"", "")),
-                // On another CPU, so that the others go on while it looks at the board.
                 pd(
                     "holder",
-                    "priority=\"7\" cpu=\"1\"",
+                    &format!("priority=\"7\" {cpu}"),
                     &format!("{BOARD_MAP}<cspace><cap_tcb slot=\"1\" pd=\"parent\"/></cspace>\n"),
                 ),
                 pd("trigger", "priority=\"1\"", BOARD_MAP),
