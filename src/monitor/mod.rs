@@ -36,10 +36,11 @@ pub use wait::Waiting;
 
 use pd::{Process, Watched};
 
-use crate::launch::{Launch, Resources, RunningPd, Schedule, end_all};
+use crate::launch::{Launch, Resources, RunningPd, end_all};
 use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::descriptor::bytes_waiting;
+use crate::sys::procfs;
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -291,11 +292,14 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn is_idle(&self) -> bool {
-        if self.launch.schedule == Schedule::Microkit {
-            return self.restarts.is_empty() && self.nobody_ready();
-        }
-        if !self.restarts.is_empty() {
+        // Who has been killed while stopped has an end that is still to be told.
+        let held = |pd: &Watched| pd.holds.lasting() || self.schedules();
+        let mut stopped = self.pds.iter().filter(|pd| pd.process != Process::Gone && held(pd));
+        if !self.restarts.is_empty() || !stopped.all(|pd| procfs::is_stopped(pd.pd.child.pid)) {
             return false;
+        }
+        if self.schedules() {
+            return self.nobody_ready();
         }
         let can_run = self
             .pds
