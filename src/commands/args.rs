@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{ArgAction, Args, ValueHint};
 use clap_complete::Shell;
 
+use super::inspect_args::ReportFormat;
 use crate::bench;
 use crate::monitor::Mode;
 use crate::plan::DEFAULT_HEAP_SIZE;
@@ -154,9 +155,14 @@ pub struct VerifyArgs {
     /// How much of the sandbox this host must enforce, as for `run`
     #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
     pub tier: Tier,
-    /// Text for people, or JSON for programs
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    /// How what was found is written
+    ///
+    /// JUnit has a case for every PD and check; SARIF and GitHub's annotations tell of differences only.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,

@@ -29,7 +29,7 @@ pub fn run(args: &PolicyArgs) -> Exit {
 }
 
 fn internal(error: &str) -> Exit {
-    eprintln!("mk-sandbox: {error}");
+    super::told::tell(error);
     Exit::Internal
 }
 
@@ -47,7 +47,7 @@ fn report(args: &PolicyArgs) -> Result<Report, Exit> {
     let pds: Vec<Pd> = plan.pds.iter().filter(wanted).map(|pd| Pd::of(&plan, pd)).collect();
     if let (Some(name), true) = (&args.pd, pds.is_empty()) {
         let known: Vec<&str> = plan.pds.iter().map(|pd| pd.name.as_str()).collect();
-        eprintln!("mk-sandbox: there is no PD `{name}`; the system has: {}", known.join(", "));
+        super::told::tell(&format!("there is no PD `{name}`; the system has: {}", known.join(", ")));
         return Err(Exit::Usage);
     }
     Ok(Report { pds, every_pd })

@@ -5,7 +5,8 @@
 use std::io;
 
 use super::args::{Allow, RunArgs, Schedule};
-use super::prepare::{self, Prepared, Wishes, refused, tell};
+use super::prepare::{self, Prepared, Wishes, refused};
+use super::told;
 use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError};
 use crate::monitor::{self, Until};
@@ -38,7 +39,7 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
     let outcome = launch_and_watch(&launch, args, seam, timings)
         .map_err(|error| refused(&loaded, args.tier, &error))?;
     for chain in report::waiting(&launch.plan, &outcome) {
-        tell(&format!("a call can never return: {chain}"));
+        told::say(&format!("a call can never return: {chain}"));
     }
     Ok(report::exit(&outcome))
 }
@@ -57,7 +58,7 @@ fn launch_and_watch<S: Seam>(
     let running = launch::start(launch, &resources, &signals, seam)?;
     timings.done("starting the PDs");
     if args.timings {
-        eprint!("{}", timings.table(&running));
+        told::print(&timings.table(&running));
     }
     let priorities = match (args.schedule, args.realtime) {
         (Schedule::Microkit, _) => "seL4's rules decide who runs",
@@ -70,7 +71,7 @@ fn launch_and_watch<S: Seam>(
         until: Until { idle: args.until_idle, limit: args.timeout },
         policy: args.on_fault.into(),
     };
-    let on_fault = |fault: &monitor::Fault, policy| tell(&report::fault(&launch.plan, fault, policy));
+    let on_fault = |fault: &monitor::Fault, policy| told::say(&report::fault(&launch.plan, fault, policy));
     monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
         .map_err(failed("watching the system"))
 }

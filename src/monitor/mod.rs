@@ -9,8 +9,10 @@ mod console;
 mod decode;
 mod domains;
 mod events;
+mod explain;
 mod fault;
 mod idle;
+mod inbox;
 mod message;
 mod output;
 mod pd;
@@ -28,6 +30,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signalfd::SignalFd;
 
 pub use console::Mode;
+pub use explain::DeniedCall;
 pub use fault::{Access, Fault, Kind};
 pub use wait::Waiting;
 
@@ -191,6 +194,7 @@ impl<S: Seam> Monitor<'_, S> {
         for index in self.indices() {
             self.open_watch(index)?;
         }
+        self.open_accounts();
         let deadline = until.limit.map(|limit| Instant::now() + limit);
         self.hold_for_domain();
         self.reschedule(on_fault)?;
@@ -314,18 +318,13 @@ impl<S: Seam> Monitor<'_, S> {
         })
     }
 
-    fn unanswered(&self) -> Vec<Waiting> {
-        wait::unanswered(&self.launch.plan, |pd| &self.resources.channels[pd.0].read_write)
+    /// The channel memory of a PD.
+    fn channels_of(&self, pd: PdIndex) -> &std::fs::File {
+        &self.resources.channels[pd.0].read_write
     }
 
-    /// Faults that wait in an inbox at the end: their parents never took them, so nobody handled them.
-    fn tell_untaken(&mut self, on_fault: OnFault) {
-        for pd in &mut self.pds {
-            if let Some(pending) = pd.pending.take_if(|pending| !pending.taken) {
-                on_fault(&pending.fault, Policy::Continue);
-                self.faults.push(pending.fault);
-            }
-        }
+    fn unanswered(&self) -> Vec<Waiting> {
+        wait::unanswered(&self.launch.plan, |pd| self.channels_of(pd))
     }
 }
 
