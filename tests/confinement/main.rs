@@ -7,6 +7,7 @@ mod cases;
 mod common;
 
 mod ablation;
+mod asked;
 mod attacks;
 mod descriptors;
 mod floods;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         supervision::cases(&mut cases, user);
         attacks::cases(&mut cases, user, &mut held);
         sweep::cases(&mut cases, user);
+        asked::cases(&mut cases, user);
         floods::cases(&mut cases, user);
         ablation::cases(&mut cases, user);
     }

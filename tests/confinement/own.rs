@@ -21,7 +21,7 @@ use mk_sandbox::{report, sys};
 use nix::errno::Errno;
 
 use crate::common::{Outcome, Running, UNPRIVILEGED_ID, User, World};
-use crate::sweep;
+use crate::{asked, sweep};
 
 /// First argument of this program when it is a launcher; the second is what kind, the third the system file.
 pub const LAUNCHER: &str = "--launcher";
@@ -151,6 +151,10 @@ pub fn launcher(kind: &str, system: &str) -> ExitCode {
     let mut launch = prepare::launch(&wishes).unwrap().launch;
     if kind == SWEEP {
         return sweep::launcher(&launch);
+    }
+    if kind == asked::ASK {
+        let_all_through(&mut launch);
+        return asked::launcher(&launch);
     }
     let seam = Ablated::from_argument(kind);
     for layer in &seam.0 {
