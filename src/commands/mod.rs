@@ -15,6 +15,7 @@ pub mod images;
 pub mod inspect_args;
 pub mod load;
 pub mod lock;
+pub mod outcome;
 pub mod output;
 pub mod policy;
 pub mod prepare;
