@@ -25,6 +25,7 @@ pub mod show;
 pub mod tier;
 pub mod told;
 pub mod verify;
+pub mod writer;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,18 +1,23 @@
-//! `run --report FILE`: the file is made sure of before the start and written at the end, however the run ends.
+//! `run --report FILE`: the file is made sure of before the start and written at the end, however the run ends. Whatever is to be
+//! known of the host is asked before the start, since at the end this process may not ask any more.
 
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
+
 use super::args::RunArgs;
-use super::output::OutputFile;
 use super::told;
+use super::writer::Writer;
 use crate::exit::Exit;
-use crate::report::outcome::{self, Asked, Stage};
+use crate::report::outcome::{self, Asked, Host, Stage};
 
 /// A report that will be written.
 #[derive(Debug)]
 pub struct Pending {
-    file: OutputFile,
+    path: PathBuf,
+    writer: Writer,
     asked: Asked,
+    host: Host,
 }
 
 impl Pending {
@@ -22,8 +27,8 @@ impl Pending {
     /// [`Exit::Internal`], told: the file cannot be written.
     pub fn new(args: &RunArgs) -> Result<Option<Self>, Exit> {
         let Some(path) = &args.report else { return Ok(None) };
-        let file = OutputFile::open(path).map_err(|error| {
-            told::tell(&format!("the report `{}` cannot be written: {error}", path.display()));
+        let writer = Writer::start(path).map_err(|why| {
+            told::tell(&format!("the report `{}` cannot be written: {why}", path.display()));
             Exit::Internal
         })?;
         let asked = Asked {
@@ -36,19 +41,18 @@ impl Pending {
             until_idle: args.until_idle,
             timeout_s: args.timeout.map(|limit| limit.as_secs_f64()),
         };
-        Ok(Some(Self { file, asked }))
+        Ok(Some(Self { path: path.clone(), writer, asked, host: Host::here() }))
     }
 
     /// Writes it. The exit code stays what it is, unless it is success and there is no report.
     pub fn write(self, stage: Stage<'_>, exit: Exit) -> Exit {
-        let path = self.file.path().to_owned();
-        let written = outcome::write(&self.asked, stage, exit, &told::errors())
-            .map_err(std::io::Error::from)
-            .and_then(|text| self.file.finish(&text));
+        let written = outcome::write(&self.asked, &self.host, stage, exit, &told::errors())
+            .map_err(|error| error.to_string())
+            .and_then(|text| self.writer.finish(&text));
         match written {
             Ok(()) => exit,
-            Err(error) => {
-                told::tell(&format!("the report `{}` cannot be written: {error}", path.display()));
+            Err(why) => {
+                told::tell(&format!("the report `{}` cannot be written: {why}", self.path.display()));
                 if exit == Exit::Success { Exit::Internal } else { exit }
             }
         }

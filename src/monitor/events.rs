@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use super::ask::{Ask, gone_is_fine};
@@ -12,10 +11,11 @@ use super::fault::{self, Fault, Kind};
 use super::message;
 use super::pd::{Pending, Process};
 use super::record::Heard;
-use super::{EVENTS_A_TURN, Ended, Monitor, OnFault, Policy, RESTART_PAUSE};
+use super::{EVENTS_A_TURN, Ended, Monitor, OnFault, Policy, RESTART_PAUSE, wait};
 use crate::launch::{self, LaunchError, end_all};
 use crate::pd::Seam;
 use crate::sdf::PdIndex;
+use crate::sys::floor::cycles;
 use crate::sys::trace::{self, Event, Registers};
 
 impl<S: Seam> Monitor<'_, S> {
@@ -96,6 +96,7 @@ impl<S: Seam> Monitor<'_, S> {
         self.pds[index.0].process = Process::Gone;
         // A PD that had faulted already has been told of.
         if self.pds[index.0].holds.fault {
+            self.tell_unhandled(on_fault);
             return Ok(());
         }
         self.raise(fault::of_end(index, signal), None, on_fault)
@@ -119,16 +120,8 @@ impl<S: Seam> Monitor<'_, S> {
         match parent {
             Some((parent, _)) => {
                 tracing::debug!(pd = %self.launch.plan.pd(index).name, %fault, "fault, for the parent");
-                self.pds[index.0].pending = Some(Pending { fault, registers, taken: false });
-                let parent_pd = &mut self.pds[parent.0];
-                parent_pd.inbox.push_back(index);
-                parent_pd.raised += 1;
-                let raised = parent_pd.raised;
-                if let Some(page) = &self.resources.supervisors[parent.0] {
-                    page.read_write.write_all_at(&raised.to_le_bytes(), 0)?;
-                }
-                self.ring(parent);
-                self.wake(parent);
+                let pending = Pending { fault, registers, since: cycles(), taken: false, told: false };
+                self.post(index, parent, pending)?;
             }
             None => {
                 let policy = self.options.policy;
@@ -143,6 +136,7 @@ impl<S: Seam> Monitor<'_, S> {
                 }
             }
         }
+        self.tell_unhandled(on_fault);
         self.reschedule(on_fault)
     }
 
@@ -165,6 +159,7 @@ impl<S: Seam> Monitor<'_, S> {
             end_all(std::iter::once(&old.pd.child));
             self.pds[index.0].process = Process::Gone;
         }
+        self.withdraw_calls(index)?;
         let started = launch::start_again(self.launch, self.resources, self.signals, self.seam, index);
         let pd = match started {
             Ok(Some(pd)) => pd,
@@ -182,10 +177,15 @@ impl<S: Seam> Monitor<'_, S> {
         watched.holds.fault = false;
         watched.pending = None;
         watched.consumed_us = 0;
-        self.budgets.begin_again(index);
+        self.open_account(index);
         self.scheduler.begin_again(index);
         self.wake(index);
         self.open_watch(index)
+    }
+
+    /// What a PD that starts again was calling for is not served any more, if nobody has begun to.
+    pub(super) fn withdraw_calls(&mut self, index: PdIndex) -> io::Result<()> {
+        wait::withdraw(self.launch.plan.pd(index), |pd| self.channels_of(pd))
     }
 
     /// A PD has stopped because it was told to. What it did just before, a fault or a launcher call, comes first: later it would stop for

@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod fault;
 mod idle;
+mod inbox;
 mod message;
 mod output;
 mod pd;
@@ -205,6 +206,7 @@ impl<S: Seam> Monitor<'_, S> {
         for index in self.indices() {
             self.open_watch(index)?;
         }
+        self.open_accounts();
         let deadline = until.limit.map(|limit| Instant::now() + limit);
         self.hold_for_domain();
         self.reschedule(on_fault)?;
@@ -328,19 +330,13 @@ impl<S: Seam> Monitor<'_, S> {
         })
     }
 
-    fn unanswered(&self) -> Vec<Waiting> {
-        wait::unanswered(&self.launch.plan, |pd| &self.resources.channels[pd.0].read_write)
+    /// The channel memory of a PD.
+    fn channels_of(&self, pd: PdIndex) -> &std::fs::File {
+        &self.resources.channels[pd.0].read_write
     }
 
-    /// Faults that wait in an inbox at the end: their parents never took them, so nobody handled them.
-    fn tell_untaken(&mut self, on_fault: OnFault) {
-        for pd in &mut self.pds {
-            if let Some(pending) = pd.pending.take_if(|pending| !pending.taken) {
-                on_fault(&pending.fault, Policy::Continue);
-                self.record.untaken(pending.fault.pd);
-                self.faults.push(pending.fault);
-            }
-        }
+    fn unanswered(&self) -> Vec<Waiting> {
+        wait::unanswered(&self.launch.plan, |pd| self.channels_of(pd))
     }
 }
 

@@ -83,7 +83,7 @@ struct Report<'a> {
     form: u32,
     mk_sandbox: &'static str,
     asked: &'a Asked,
-    host: Host,
+    host: &'a Host,
     started: bool,
     ended: Option<&'static str>,
     exit: ExitWords,
@@ -95,10 +95,22 @@ struct Report<'a> {
     timings: Option<Times>,
 }
 
-#[derive(Serialize)]
-struct Host {
+/// Where it runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
     kernel: String,
     architecture: &'static str,
+}
+
+impl Host {
+    /// This host.
+    pub fn here() -> Self {
+        let name = nix::sys::utsname::uname();
+        Self {
+            kernel: name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default(),
+            architecture: std::env::consts::ARCH,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -227,6 +239,7 @@ struct Phase {
 /// None that these types can have.
 pub fn write(
     asked: &Asked,
+    host: &Host,
     stage: Stage<'_>,
     exit: Exit,
     errors: &[String],
@@ -252,12 +265,7 @@ pub fn write(
         form: FORM,
         mk_sandbox: env!("CARGO_PKG_VERSION"),
         asked,
-        host: Host {
-            kernel: nix::sys::utsname::uname()
-                .map(|name| name.release().to_string_lossy().into_owned())
-                .unwrap_or_default(),
-            architecture: std::env::consts::ARCH,
-        },
+        host,
         started: outcome.is_some(),
         ended: outcome.map(|outcome| ended(outcome.ended)),
         exit: ExitWords { code: exit as u8, why: why(exit, outcome) },

@@ -10,6 +10,7 @@ mod endurance;
 mod family;
 mod faults;
 mod hostile;
+mod order;
 mod random;
 mod scheduling;
 mod storm;
