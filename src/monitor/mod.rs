@@ -17,6 +17,7 @@ mod message;
 mod output;
 mod pd;
 mod printing;
+mod record;
 mod schedule;
 mod timer;
 mod wait;
@@ -32,6 +33,7 @@ use nix::sys::signalfd::SignalFd;
 pub use console::Mode;
 pub use explain::DeniedCall;
 pub use fault::{Access, Fault, Kind};
+pub use record::{Heard, PdEnd, Recorded, State};
 pub use wait::Waiting;
 
 use pd::{Process, Watched};
@@ -84,6 +86,12 @@ pub struct Outcome {
     pub faults: Vec<Fault>,
     /// Calls nobody had answered at the end, when that was idleness or the time limit.
     pub waiting: Vec<Waiting>,
+    /// The first faults of each PD, handled ones included, in the order they happened.
+    pub recorded: Vec<Recorded>,
+    /// How each PD was.
+    pub pds: Vec<PdEnd>,
+    /// How long the barrier was open.
+    pub ran: Duration,
 }
 
 /// How a fault that no parent handles is told as it happens, with what becomes of the PD.
@@ -131,6 +139,7 @@ struct Monitor<'a, S> {
     budgets: budget::Budgets,
     domains: Option<domains::Domains>,
     scheduler: schedule::Scheduler,
+    record: record::Record,
     output: output::Output,
     epoll: Epoll,
     /// The reader of standard output has stalled, and the consoles are not listened to until it reads on.
@@ -167,12 +176,14 @@ pub fn run<S: Seam>(
         budgets: budget::Budgets::new(&launch.plan),
         domains: domains::Domains::new(&launch.plan),
         scheduler: schedule::Scheduler::new(&launch.plan),
+        record: record::Record::new(launch.plan.pds.len()),
         output: output::Output::default(),
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         stalled: false,
         ended: None,
     };
     let ended = monitor.watch(on_fault);
+    let (pds, ran) = (monitor.ends(), monitor.record.elapsed());
     end_all(monitor.pds.iter().filter(|pd| pd.process != Process::Gone).map(|pd| &pd.pd.child));
     let waiting = match &ended {
         Ok(Ended::Idle | Ended::Limit) => monitor.unanswered(),
@@ -180,7 +191,8 @@ pub fn run<S: Seam>(
     };
     monitor.print_consoles()?;
     monitor.tell_untaken(on_fault);
-    Ok(Outcome { ended: ended?, faults: monitor.faults, waiting })
+    let recorded = monitor.record.faults;
+    Ok(Outcome { ended: ended?, faults: monitor.faults, waiting, recorded, pds, ran })
 }
 
 impl<S: Seam> Monitor<'_, S> {
