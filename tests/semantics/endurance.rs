@@ -1,6 +1,7 @@
 //! Crashes and restarts without end: nothing piles up in the launcher, and nothing that was sent is lost.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -244,7 +245,10 @@ fn crashing_server(world: &crate::World, crashes: u32) {
 fn on_fault_restart() {
     everywhere(|world, schedule| {
         crashing_server(world, 4);
+        let begun = Instant::now();
         let outcome = run_with(world, schedule, &["--on-fault", "restart"]);
+        // Each pause is twice the one before.
+        assert!(begun.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80), "{:?}", begun.elapsed());
         outcome
             .expect(0)
             .printed("server", &["clean"; 5])
