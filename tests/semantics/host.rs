@@ -164,3 +164,25 @@ fn interrupts_and_ports_are_inert_and_that_is_said_once() {
         assert_eq!(outcome.stderr.matches("warning: ").count(), 2, "one for each kind: {outcome}");
     });
 }
+
+/// An image without a symbol table, and its variables found in the file it was stripped from.
+#[test]
+fn symbols_of_a_stripped_image_are_found_in_the_other_file() {
+    for_each_user(|world| {
+        let code = "#include <microkit.h>\n#include <stdio.h>\n#include <stdint.h>\nstatic volatile uint64_t address = 1;\n\
+                    void init(void) { printf(\"%#lx\\n\", address); }\nvoid notified(microkit_channel ch) { (void)ch; }\n";
+        world.program_with("full", code, &["-O1"]);
+        world.program_with("pd", code, &["-O1", "-s"]);
+        let region = "<memory_region name=\"r\" size=\"0x1000\"/>\n";
+        let file = |symbols: &str| {
+            format!(
+                "<system>{region}<protection_domain name=\"pd\"><program_image path=\"pd.elf\" {symbols}/>\
+                 <map mr=\"r\" vaddr=\"0x5000000\" setvar_vaddr=\"address\"/></protection_domain></system>"
+            )
+        };
+        world.system("x.system", &file(""));
+        run(world, "linux").expect(3).says("address");
+        world.system("x.system", &file("path_for_symbols=\"full.elf\""));
+        run(world, "linux").expect(0).printed("pd", &["0x5000000"]);
+    });
+}
