@@ -79,7 +79,7 @@ static void wait_for_reply(struct end *end, uint64_t call)
 static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msginfo message)
 {
     uint64_t number = ++end->calls;
-    message_put(end->out, message);
+    message_put(end, message);
     if (mk_scheduled) {
         store_relaxed(&end->out->since, wait_clock());
     }
@@ -90,7 +90,7 @@ static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msgi
     say_where(MK_IN_CALL, ch);
     wait_for_reply(end, number);
     say_where(where, channel);
-    message_expect(end->out);
+    message_expect(end);
     return message_get(end->in);
 }
 

@@ -39,6 +39,8 @@ struct end {
     /* Notifications and calls sent so far. Kept here, because the copy in `out` is for the peer. */
     uint64_t notified;
     uint64_t calls;
+    /* Registers of the latest message. */
+    uint32_t said;
     int32_t peer_doorbell;
     /* MK_MAY_* and so on; 0: there is no such end. */
     uint32_t rights;

@@ -263,7 +263,7 @@ static unsigned first_of(uint64_t calls)
 static void serve(unsigned i)
 {
     microkit_channel id = ends.id[i];
-    const struct end *end = &mk_ends[id];
+    struct end *end = &mk_ends[id];
     uint64_t call = load_acquire(&end->in->seq);
     ends.queued &= ~((uint64_t)1 << i);
     if (call & MK_SEQ_WITHDRAWN) {
@@ -272,7 +272,7 @@ static void serve(unsigned i)
         return;
     }
     charge(id);
-    message_expect(end->out);
+    message_expect(end);
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -287,7 +287,7 @@ static void serve(unsigned i)
     }
     microkit_msginfo reply = protected_entry(id, message);
     mk_run_deferred();
-    message_put(end->out, reply);
+    message_put(end, reply);
     __atomic_store_n(&end->out->seq, call, __ATOMIC_SEQ_CST);
     wake_peer(end, MK_ASLEEP_IN_CALL);
     say_where(MK_IN_LOOP, 0);

@@ -52,25 +52,27 @@ static inline void registers_get(const struct mk_out *in, seL4_Word *to, uint64_
 /*
  * Takes the cache lines of this end's next message, of about the length of its latest one, away from the peer, which
  * has read them. To be called before reading the peer's message: both kinds of lines then travel at the same time. Not
- * the first line, which the peer may be watching. A hint; the CPU may ignore it.
+ * the first line, which the peer may be watching, and which is not even to be read here: it is the peer's by now. A
+ * hint; the CPU may ignore it.
  */
-static inline void message_expect(const struct mk_out *out)
+static inline void message_expect(const struct end *end)
 {
-    uint64_t count = seL4_MessageInfo_get_length((seL4_MessageInfo_t){{load_relaxed(&out->info)}});
-    const char *end = (const char *)&out->mr[count > MK_MAX_MRS ? MK_MAX_MRS : count];
-    for (const char *line = (const char *)out + CACHE_LINE; line < end; line += CACHE_LINE) {
+    const char *last = (const char *)&end->out->mr[end->said];
+    for (const char *line = (const char *)end->out + CACHE_LINE; line < last; line += CACHE_LINE) {
         __asm__ volatile("prefetchw %0" : : "m"(*line));
     }
 }
 
-/* Writes label and registers of `info` to the page. The caller publishes them by storing `seq`. */
-static inline void message_put(struct mk_out *out, seL4_MessageInfo_t info)
+/* Writes label and registers of `info` to the end's page. The caller publishes them by storing `seq`. */
+static inline void message_put(struct end *end, seL4_MessageInfo_t info)
 {
+    struct mk_out *out = end->out;
     uint64_t count = seL4_MessageInfo_get_length(info);
     if (count > MK_MAX_MRS) {
         count = MK_MAX_MRS;
     }
     store_relaxed(&out->info, seL4_MessageInfo_new(seL4_MessageInfo_get_label(info), 0, 0, count).words[0]);
+    end->said = (uint32_t)count;
     registers_put(out, __sel4_ipc_buffer->msg, count);
 }
 

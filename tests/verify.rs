@@ -139,7 +139,7 @@ fn a_difference_is_told_at_its_place(_: &World) {
     let checks = [check("a", true), check("b", false)];
     let verified = Verified::new(&source, Some(&system), Ok(&checks));
     let text = verified.sarif().expect("JSON");
-    // For .ci/sarif, which holds it against the schema: no host here gives it a real difference.
+    // For .ci/schemas, which holds it against the schema: no host here gives it a real difference.
     fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("difference.sarif"), &text).expect("writable");
     let log: Value = serde_json::from_str(&text).expect("JSON");
     let results = log["runs"][0]["results"].as_array().expect("a list");

@@ -96,6 +96,12 @@ pub struct RunArgs {
     /// Allow what is refused by default; wx: a PD may write and execute the same region
     #[arg(long, value_name = "WHAT", value_enum)]
     pub allow: Vec<Allow>,
+    /// Write the whole outcome to FILE as JSON when the run ends, however it ends
+    ///
+    /// Every PD's rights and end, faults with registers, place and explanation, calls that cannot return, timings, the exit code
+    /// and why. FILE is replaced as a whole; docs/report.schema.json describes it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
     /// When all PDs are ready, print on standard error how long each step of the start took
     #[arg(long)]
     pub timings: bool,

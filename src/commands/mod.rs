@@ -15,6 +15,7 @@ pub mod images;
 pub mod inspect_args;
 pub mod load;
 pub mod lock;
+pub mod outcome;
 pub mod output;
 pub mod policy;
 pub mod prepare;
@@ -24,6 +25,7 @@ pub mod show;
 pub mod tier;
 pub mod told;
 pub mod verify;
+pub mod writer;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -10,6 +10,7 @@ use super::ask::{Ask, gone_is_fine};
 use super::fault::{self, Fault, Kind};
 use super::message;
 use super::pd::{Pending, Process};
+use super::record::Heard;
 use super::{EVENTS_A_TURN, Ended, Monitor, OnFault, Policy, RESTART_PAUSE, wait};
 use crate::launch::{self, LaunchError, end_all};
 use crate::pd::Seam;
@@ -113,7 +114,10 @@ impl<S: Seam> Monitor<'_, S> {
         self.print_console(index.0)?;
         self.end_line(index.0)?;
         self.leave_cpu(index);
-        match self.launch.plan.pd(index).parent {
+        let parent = self.launch.plan.pd(index).parent;
+        let heard = if parent.is_some() { Heard::Parent } else { Heard::User(self.options.policy) };
+        self.record.fault(&fault, registers, heard);
+        match parent {
             Some((parent, _)) => {
                 tracing::debug!(pd = %self.launch.plan.pd(index).name, %fault, "fault, for the parent");
                 let pending = Pending { fault, registers, since: cycles(), taken: false, told: false };
@@ -166,6 +170,7 @@ impl<S: Seam> Monitor<'_, S> {
             }
             Err(error) => return Err(io::Error::other(error)),
         };
+        self.record.fresh_start(index);
         let watched = &mut self.pds[index.0];
         watched.pd = pd;
         watched.process = Process::Stopped;

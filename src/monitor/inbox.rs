@@ -104,6 +104,7 @@ impl<S: Seam> Monitor<'_, S> {
     fn tell(&mut self, index: PdIndex, on_fault: OnFault) {
         if let Some(pending) = &mut self.pds[index.0].pending {
             pending.told = true;
+            self.record.untaken(index);
             on_fault(&pending.fault, Policy::Continue);
             self.faults.push(pending.fault.clone());
         }

@@ -6,6 +6,8 @@ pub mod formats;
 pub mod graph;
 pub mod lint;
 pub mod lock;
+pub mod outcome;
+pub mod rights;
 pub mod show;
 pub mod words;
 

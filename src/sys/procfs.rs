@@ -66,9 +66,19 @@ pub fn read_words(pid: Pid, address: u64, count: usize) -> Vec<u64> {
 
 /// True when a process sleeps until something happens: it neither runs nor waits for a CPU.
 pub fn is_asleep(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state(pid) == Some('S')
+}
+
+/// True when a process is stopped, by its tracer or by a signal; not when it has been killed while it was.
+pub fn is_stopped(pid: Pid) -> bool {
+    matches!(state(pid), Some('t' | 'T'))
+}
+
+/// As /proc/PID/stat has it.
+fn state(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // "PID (NAME) STATE …", and a name may hold anything.
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 /// The files that tell whether a process sleeps in a system call, kept open so that looking is cheap.
@@ -111,6 +121,11 @@ impl Sleeper {
 
     fn switches(&self) -> Option<u64> {
         let text = read_at_start(&self.status)?;
+        // Whoever has been killed may sleep on its way out, with the registers of the call that it was in: uninterruptibly, or without memory.
+        let has = |start: &str| text.lines().any(|line| line.starts_with(start));
+        if !has("State:\tS") || !has("VmSize:") {
+            return None;
+        }
         let count = |name: &str| -> Option<u64> {
             text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.trim().parse().ok())
         };

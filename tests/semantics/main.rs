@@ -11,6 +11,7 @@ mod family;
 mod faults;
 mod hostile;
 mod order;
+mod passive;
 mod random;
 mod scheduling;
 mod storm;
