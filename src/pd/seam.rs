@@ -55,3 +55,19 @@ impl Seam for Shipped {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_leaves_nothing_out_whatever_it_is_told() {
+        for argument in ["", "Landlock", "Landlock,Namespaces,Capabilities,Limits"] {
+            let shipped = Shipped::from_argument(argument);
+            for layer in [Layer::Landlock, Layer::Namespaces, Layer::Capabilities, Layer::Limits] {
+                assert!(!shipped.leaves_out(layer), "{argument}: {layer:?}");
+            }
+            assert_eq!(shipped.argument(), "");
+        }
+    }
+}
