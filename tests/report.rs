@@ -357,5 +357,13 @@ fn a_file_that_cannot_be_written_is_told_first() {
         let full = world.run(&["run", "--until-idle", "--report", "/dev/full", "x.system"]);
         full.expect(5).printed("a", &["up"]).says("cannot be written: No space left on device");
         world.run(&["run", "--until-idle", "--report", "/dev/null", "x.system"]).expect(0);
+        // Behind what the PDs printed, wherever that goes.
+        for path in ["-", "/dev/stdout"] {
+            let outcome = world.run(&["run", "--until-idle", "--report", path, "x.system"]);
+            let json =
+                outcome.expect(0).stdout.strip_prefix("a | up\n").unwrap_or_else(|| panic!("{outcome}"));
+            let report: Value = serde_json::from_str(json).unwrap();
+            assert_eq!(report["ended"], "idle");
+        }
     });
 }

@@ -101,7 +101,7 @@ pub struct RunArgs {
     /// Write the whole outcome to FILE as JSON when the run ends, however it ends
     ///
     /// Every PD's rights and end, faults with registers, place and explanation, calls that cannot return, timings, the exit code
-    /// and why. FILE is replaced as a whole; docs/report.schema.json describes it.
+    /// and why. FILE is replaced as a whole, - is standard output; docs/report.schema.json describes it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     /// When all PDs are ready, print on standard error how long each step of the start took

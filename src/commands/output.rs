@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,11 +30,20 @@ enum Unfinished {
 }
 
 impl OutputFile {
-    /// Makes sure that the file can be written.
+    /// Makes sure that the file can be written. `-` is standard output.
     ///
     /// # Errors
     /// The kernel's: no such directory, no permission, a directory of that name.
     pub fn open(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") {
+            let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+            return Ok(Self { path: path.to_owned(), unfinished: Unfinished::Stream(stdout) });
+        }
+        if is_descriptor(path) {
+            // Also where a file is behind it: whoever opened that has written to it, or will.
+            let stream = File::options().append(true).open(path)?;
+            return Ok(Self { path: path.to_owned(), unfinished: Unfinished::Stream(stream) });
+        }
         let path = resolve(path)?;
         if let Ok(kind) = fs::metadata(&path).map(|metadata| metadata.file_type()) {
             // Also says no to a directory, and to a file that is not ours to replace.
@@ -90,6 +99,13 @@ impl Drop for Named {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
+}
+
+/// The path of an open descriptor of this process.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc/self/fd")
 }
 
 /// A link is followed, so that it stays one; what is not there yet is named by its directory.
@@ -182,6 +198,17 @@ mod tests {
         );
         let full = OutputFile::open(Path::new("/dev/full")).and_then(|output| output.finish("much"));
         assert_eq!(full.map_err(|error| error.raw_os_error()), Err(Some(libc::ENOSPC)));
+    }
+
+    #[test]
+    fn an_open_file_is_not_replaced_by_its_descriptors_name() {
+        let directory = TemporaryDirectory::new().expect("writable");
+        let path = directory.path().join("log");
+        let mut log = File::create(&path).expect("writable");
+        log.write_all(b"before, ").expect("writable");
+        let name = PathBuf::from(format!("/proc/self/fd/{}", log.as_raw_fd()));
+        OutputFile::open(&name).and_then(|output| output.finish("the report")).expect("it can be written");
+        assert_eq!(fs::read_to_string(&path).ok().as_deref(), Some("before, the report"));
     }
 
     #[test]

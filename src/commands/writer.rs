@@ -3,10 +3,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::output::OutputFile;
 
@@ -16,15 +19,15 @@ const NAME: &str = "mk-sandbox-report";
 const READY: &str = "ready";
 /// Said when it is there. Anything else is why not.
 const WRITTEN: &str = "written";
-/// Behind a text that is whole: JSON has none.
+/// Behind every text that is whole: JSON has none.
 const END: u8 = 0;
 
 /// A file that is written by a process of its own.
 #[derive(Debug)]
 pub struct Writer {
     child: Child,
-    stdin: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    /// A socket, read and written as a file: sending and shutting down are calls that whoever watches PDs may not make.
+    line: File,
 }
 
 impl Writer {
@@ -33,28 +36,26 @@ impl Writer {
     /// # Errors
     /// Why not, in words.
     pub fn start(path: &Path) -> Result<Self, String> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg0(NAME)
-            .arg(path)
-            .env_clear()
-            // What a terminal sends to a run is not for it.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("its writer has no pipes".into());
+        let started = || {
+            let (line, other) = UnixStream::pair()?;
+            let child = Command::new("/proc/self/exe")
+                .arg0(NAME)
+                .arg(path)
+                .env_clear()
+                // What a terminal sends to a run is not for it.
+                .process_group(0)
+                // Standard output and error stay what they are: the report may be meant for them.
+                .stdin(OwnedFd::from(other))
+                .spawn()?;
+            Ok(Self { child, line: File::from(OwnedFd::from(line)) })
         };
-        let mut writer = Self { child, stdin, answers: BufReader::new(stdout) };
-        match writer.answer() {
-            Ok(answer) if answer == READY => Ok(writer),
-            Ok(why) => {
+        let mut writer = started().map_err(|error: io::Error| error.to_string())?;
+        match receive(&mut writer.line) {
+            Ok(Some(answer)) if answer == READY => Ok(writer),
+            answer => {
                 let _ = writer.child.wait();
-                Err(why)
+                Err(why(answer))
             }
-            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -63,27 +64,45 @@ impl Writer {
     /// # Errors
     /// Why not, in words; a file that was there is as it was.
     pub fn finish(mut self, text: &str) -> Result<(), String> {
-        let sent = self.stdin.write_all(text.as_bytes()).and_then(|()| self.stdin.write_all(&[END]));
-        drop(self.stdin);
-        let answer = sent.and_then(|()| {
-            let mut answer = String::new();
-            self.answers.read_line(&mut answer).map(|_| answer)
-        });
+        let answer = send(&mut self.line, text).and_then(|()| receive(&mut self.line));
         // Its status says nothing more, and whoever watches PDs may have heard of its end already.
         let _ = self.child.wait();
-        match answer.as_deref().map(str::trim_end) {
-            Ok(WRITTEN) => Ok(()),
-            Ok("") => Err("its writer is gone".into()),
-            Ok(why) => Err(why.to_owned()),
-            Err(error) => Err(error.to_string()),
+        match answer {
+            Ok(Some(answer)) if answer == WRITTEN => Ok(()),
+            answer => Err(why(answer)),
         }
     }
+}
 
-    fn answer(&mut self) -> io::Result<String> {
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        Ok(answer.trim_end().to_owned())
+fn why(answer: io::Result<Option<String>>) -> String {
+    match answer {
+        Ok(Some(why)) => why,
+        Ok(None) => "its writer is gone".into(),
+        Err(error) => error.to_string(),
     }
+}
+
+fn send(line: &mut impl Write, text: &str) -> io::Result<()> {
+    line.write_all(text.as_bytes())?;
+    line.write_all(&[END])
+}
+
+/// A whole text; `None` when the other side ends before.
+fn receive(line: &mut impl Read) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    while bytes.last() != Some(&END) {
+        match line.read(&mut buffer) {
+            Ok(0) => return Ok(None),
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A socket whose other end was closed with unread bytes in it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.pop();
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Writes the file and ends, where this process was started for that; returns where not.
@@ -93,24 +112,21 @@ pub fn entry() {
         return;
     }
     let path = PathBuf::from(arguments.next().unwrap_or_default());
-    let done = write(&path, io::stdin().lock(), io::stdout().lock());
+    let done = io::stdin().as_fd().try_clone_to_owned().and_then(|line| serve(&path, &mut File::from(line)));
     std::process::exit(i32::from(done.is_err()));
 }
 
-fn write(path: &Path, mut text: impl Read, mut answers: impl Write) -> io::Result<()> {
+fn serve(path: &Path, line: &mut (impl Read + Write)) -> io::Result<()> {
     let file = match OutputFile::open(path) {
         Ok(file) => file,
-        Err(error) => return writeln!(answers, "{error}"),
+        Err(error) => return send(line, &error.to_string()),
     };
-    writeln!(answers, "{READY}")?;
-    answers.flush()?;
-    let mut bytes = Vec::new();
-    text.read_to_end(&mut bytes)?;
-    // Whoever sends ended before the text did.
-    let Some(bytes) = bytes.strip_suffix(&[END]) else { return Ok(()) };
-    match file.finish(&String::from_utf8_lossy(bytes)) {
-        Ok(()) => writeln!(answers, "{WRITTEN}"),
-        Err(error) => writeln!(answers, "{error}"),
+    send(line, READY)?;
+    // Whoever sends may end before the text does.
+    let Some(text) = receive(line)? else { return Ok(()) };
+    match file.finish(&text) {
+        Ok(()) => send(line, WRITTEN),
+        Err(error) => send(line, &error.to_string()),
     }
 }
 
@@ -126,16 +142,21 @@ mod tests {
         let directory = TemporaryDirectory::new().expect("writable");
         let path = directory.path().join("report");
         let said = |text: &[u8]| {
-            let mut answers = Vec::new();
-            write(&path, text, &mut answers).expect("pipes that work");
-            String::from_utf8(answers).expect("UTF-8")
+            let (mut here, mut there) = UnixStream::pair().expect("sockets");
+            here.write_all(text).expect("room for a little");
+            here.shutdown(std::net::Shutdown::Write).expect("its own");
+            serve(&path, &mut there).expect("sockets that work");
+            drop(there);
+            let mut answers = String::new();
+            here.read_to_string(&mut answers).expect("UTF-8");
+            answers
         };
-        assert_eq!(said(b"{\"half\": "), "ready\n");
+        assert_eq!(said(b"{\"half\": "), "ready\0");
         assert!(!path.exists());
-        assert_eq!(said(b"{}\n\0"), "ready\nwritten\n");
+        assert_eq!(said(b"{}\n\0"), "ready\0written\0");
         assert_eq!(fs::read_to_string(&path).ok().as_deref(), Some("{}\n"));
         fs::remove_file(&path).expect("it is there");
         fs::create_dir(&path).expect("writable");
-        assert!(said(b"{}\0").starts_with("Is a directory"));
+        assert!(said(b"").starts_with("Is a directory"));
     }
 }
