@@ -101,6 +101,14 @@ pub(super) fn notify(sender: &str, receiver: &str) -> String {
         .finish()
 }
 
+/// restart.c: a parent and its child.
+pub(super) fn restart() -> String {
+    let text = Text::new().pd("parent", "restart", 2, &[PARAMETERS_MAP]).finish();
+    let child = Text::new().pd("child", "restart", 1, &[PARAMETERS_MAP]).pds;
+    let child = child.replace("name=\"child\"", "name=\"child\" id=\"1\"");
+    text.replacen("    </protection_domain>\n", &format!("{child}    </protection_domain>\n"), 1)
+}
+
 /// ring.c: slots written by one, progress by each.
 pub(super) fn ring() -> String {
     let maps = |slots, emptied| {
@@ -168,6 +176,7 @@ mod tests {
             call(1),
             call(62),
             notify("ringer", "busy"),
+            restart(),
             ring(),
             crowd(2),
             crowd(3),
