@@ -44,6 +44,7 @@ const SYSTEM: &str = r#"<system>
   <channel><end pd="client" id="4"/><end pd="hostile" id="3" notify="false"/></channel>
   <channel><end pd="server" id="2"/><end pd="hostile" id="4" pp="true"/></channel>
   <channel><end pd="server" id="5"/><end pd="hostile" id="5" notify="false"/></channel>
+  <channel><end pd="server" id="6"/><end pd="hostile" id="6" notify="false" pp="true"/></channel>
 </system>"#;
 
 /// Bytes from `microkit_name`, which images may use, to a variable that libmicrokit hides.

@@ -75,7 +75,9 @@ pub struct RunArgs {
     /// Who decides when PDs run
     ///
     /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
-    /// can run exactly the one with the highest priority does; every switch is immediate.
+    /// can run exactly the one with the highest priority does; every switch is immediate. On one virtual CPU a system gives the same
+    /// transcript every time, unless it depends on time: by budgets, domains, or computing for longer than 10 ms without an event
+    /// while an equal waits.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
     pub schedule: Schedule,
     /// How PDs wait for messages under Linux's schedule

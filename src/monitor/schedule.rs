@@ -1,6 +1,10 @@
 //! seL4's scheduling, for `--schedule microkit`: PDs with the same `cpu` share one virtual CPU, on which exactly one runs: of those
 //! that can, the one with the highest priority, in turn among equals. PDs tell of every event by a launcher call and stop in it, so a switch
 //! is immediate; one that never tells anything is stopped from outside when its turn is over.
+//!
+//! On one virtual CPU every decision is made at a launcher call or fault of the one PD that runs, from what has happened so far: the same
+//! system gives the same transcript every time. Time comes in only where somebody's time is over: a budget, a domain, a turn of an equal that
+//! has computed for all of it without a launcher call.
 
 #![forbid(unsafe_code)]
 

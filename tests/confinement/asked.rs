@@ -49,7 +49,7 @@ const QUESTIONS: &[(&str, &str, i64, [u64; 5], i64)] = &[
     ("Landlock: the root", "/", libc::SYS_open, [TEXT, 0, 0, 0, 0], EACCES),
     ("Landlock: its own image", "/asked.elf", libc::SYS_open, [TEXT, 0, 0, 0, 0], EACCES),
     ("Landlock: to execute its own image", "/asked.elf", libc::SYS_execve, [TEXT, 0, 0, 0, 0], EACCES),
-    ("a thread", "", libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0], EAGAIN),
+    ("a child process", "", libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0], EAGAIN),
 ];
 
 /// An address in the PD that holds the question's path, or zeros.

@@ -113,6 +113,7 @@ fn expected(probe: &'static str) -> Expected {
         | "read_other_descriptors"
         | "read_console"
         | "read_standard_input"
+        | "write_standard_input"
         | "write_own_doorbell"
         | "write_beyond" => Refused(libc::EBADF),
         "read_to_read_only"
@@ -121,6 +122,8 @@ fn expected(probe: &'static str) -> Expected {
         | "read_to_before_region"
         | "read_to_behind_region"
         | "write_from_foreign"
+        | "read_to_longer"
+        | "write_from_longer"
         | "write_from_behind_region" => Refused(libc::EFAULT),
         name if name.starts_with("fcntl_") => Denied("fcntl"),
         name if name.starts_with("ioctl_") => Denied("ioctl"),

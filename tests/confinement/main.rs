@@ -13,7 +13,9 @@ mod descriptors;
 mod floods;
 mod memory;
 mod own;
+mod peers;
 mod process;
+mod replaced;
 mod scene;
 mod smaps;
 mod supervision;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         sweep::cases(&mut cases, user);
         asked::cases(&mut cases, user);
         floods::cases(&mut cases, user);
+        peers::cases(&mut cases, user);
+        replaced::cases(&mut cases, user);
         ablation::cases(&mut cases, user);
     }
     table::cases(&mut cases, &common::users());

@@ -372,6 +372,7 @@ PROBE(stack_overflow) { return deeper(64); }
 PROBE(read_peer_doorbell) { return call3(0, 4, P(page), 1); }
 PROBE(read_console) { return call3(0, 1, P(page), 1); }
 PROBE(read_standard_input) { return call3(0, 0, P(page), 1); }
+PROBE(write_standard_input) { return call3(1, 0, P(page), 1); }
 PROBE(write_own_doorbell) { return call3(1, 3, P(page), 1); }
 PROBE(write_beyond) { return call3(1, MEMFD, P(page), 1); }
 
@@ -400,6 +401,15 @@ PROBE(read_to_peer_words) { return read_to((uintptr_t)peer_words); }
 PROBE(read_to_text) { return read_to((uintptr_t)probe_store_text); }
 PROBE(write_from_foreign) { return call3(1, 1, SECRET, 1); }
 
+/* One byte more than the region has. */
+PROBE(read_to_longer)
+{
+    call3(1, 5, P("x"), 1);
+    call3(1, 5, P("x"), 1);
+    return call3(0, 3, RW + PAGE - 1, 2);
+}
+
+PROBE(write_from_longer) { return call3(1, 1, RW + PAGE - 1, 2); }
 PROBE(write_from_behind_region) { return call3(1, 1, RW + PAGE, 1); }
 
 PROBE(fcntl_nonblocking) { return call3(72, 3, 4, 04000); }

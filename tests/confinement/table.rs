@@ -32,6 +32,57 @@ const COLUMNS: [Option<Layer>; 6] = [
 /// How these three end is how a PD tells the launcher that it is ready, so no launcher leaves that part of the filter out.
 const NEVER_LET_THROUGH: [&str; 3] = ["exit_group", "exit_group_asking", "exit_group_ready"];
 
+/// What would be felt outside of the PD: another process, another PD's memory, files, the host's network and settings.
+const REACHES_OUT: [&str; 47] = [
+    "bind_tcp",
+    "bpf",
+    "chroot",
+    "clone",
+    "clone3",
+    "connect_abstract",
+    "connect_tcp",
+    "create_file",
+    "execve",
+    "execveat",
+    "fork",
+    "fsopen",
+    "hostname",
+    "init_module",
+    "int80_openat",
+    "ioctl_terminal",
+    "ioctl_terminal_high_bits",
+    "ioperm",
+    "iopl",
+    "kexec_load",
+    "kill_guessed",
+    "load_foreign",
+    "mkdir",
+    "mknod",
+    "mknod_device",
+    "mount",
+    "open_by_handle_at",
+    "open_file",
+    "open_kernel_log",
+    "open_kernel_objects",
+    "open_own_descriptor",
+    "open_process",
+    "perf_event_open",
+    "pidfd_getfd",
+    "ptrace_guessed",
+    "read_peer_doorbell",
+    "reboot",
+    "sendmsg_descriptor",
+    "sethostname",
+    "setns",
+    "store_code_region",
+    "store_peer_status",
+    "store_peer_words",
+    "store_read_only",
+    "syslog",
+    "vfork",
+    "write_from_foreign",
+];
+
 /// What came of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
@@ -238,6 +289,11 @@ fn compare(recorded: &str, users: &[User], seen: &[BTreeMap<String, Cells>]) -> 
     let names = |rows: &BTreeMap<String, Cells>| rows.keys().cloned().collect::<BTreeSet<_>>();
     let same_kernel = recorded.starts_with(&format!("Linux {}, ", kernel()));
     let mut differences = Vec::new();
+    for rows in seen {
+        for probe in REACHES_OUT {
+            assert!(rows[probe].iter().all(|cell| !cell.contains("done")), "{probe}: {:?}", rows[probe]);
+        }
+    }
     for (user, rows) in users.iter().zip(seen) {
         assert_eq!(names(&table), names(rows), "{STALE}");
         for (probe, cells) in rows {
