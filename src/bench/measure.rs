@@ -225,7 +225,19 @@ impl Harness {
     /// # Errors
     /// The system does not run.
     pub fn start_time(&self, count: usize) -> Result<f64, BenchError> {
-        let mut running = self.start("idle", &system::idle(count), Parameters::default(), Cpus::Free)?;
+        self.time_to_init(&system::idle(count), count)
+    }
+
+    /// Milliseconds from the start of `mk-sandbox run` to the `init` of a PD that maps this many regions.
+    ///
+    /// # Errors
+    /// The system does not run.
+    pub fn start_time_with_regions(&self, regions: usize) -> Result<f64, BenchError> {
+        self.time_to_init(&system::regions(regions), 1)
+    }
+
+    fn time_to_init(&self, text: &str, count: usize) -> Result<f64, BenchError> {
+        let mut running = self.start("idle", text, Parameters::default(), Cpus::Free)?;
         let lines = running.read_until("init", count)?;
         let last = lines.iter().map(|line| line.number).max().unwrap_or(0);
         Ok(self.nanoseconds(last.saturating_sub(running.started) as f64) / 1e6)

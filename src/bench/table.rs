@@ -130,7 +130,9 @@ impl Row {
         let (limit, worse): (f64, fn(f64, f64) -> f64) = match self.target {
             Target::None => return Verdict::Open,
             Target::AtMost(most) => (most, |value, most| if value <= most { 1.0 } else { value / most }),
-            Target::AtLeast(least) => (least, |value, least| if value >= least { 1.0 } else { least / value }),
+            Target::AtLeast(least) => {
+                (least, |value, least| if value >= least { 1.0 } else { least / value })
+            }
         };
         let bare = self.bare_ratio(results).map(|bare| bare.median);
         let missed_by = worse(judged.median, limit);
@@ -217,7 +219,14 @@ pub const fn rows() -> &'static [Row] {
         row("ring", "64 KiB messages through a ring", "ring", Some("copy"), Rate, AtLeast(0.9)),
         row("crowd", "63 PDs at random, turns a CPU", "crowd", Some("pair"), PerSecond, AtLeast(0.8))
             .beside_bare("pipes, 63", "pipes, 2"),
-        row("crowd-pipes", "the same, beside bare pipes", "crowd", Some("pipes, 63"), PerSecond, AtLeast(0.8)),
+        row(
+            "crowd-pipes",
+            "the same, beside bare pipes",
+            "crowd",
+            Some("pipes, 63"),
+            PerSecond,
+            AtLeast(0.8),
+        ),
         row("crowd-least", "of them, least turns over mean", "crowd, least", None, Number, AtLeast(0.1)),
         row("start-1", "start, 1 PD, to init", "start 1", Some("bubblewrap 1"), Milliseconds, AtMost(1.0)),
         row(
