@@ -55,7 +55,7 @@ static void wait_for_reply(struct end *end, uint64_t call)
     struct wait_history *history = &replies[end - mk_ends];
     uint64_t now = wait_clock();
     uint64_t longest = wait_may_spin(&mk_wait, history, now, wait_cpu());
-    if (longest != 0 && !mk_is_crowded(end->peer)) {
+    if (longest != 0 && !mk_is_crowded(end->peer, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         bool answered;
         do {
@@ -64,16 +64,17 @@ static void wait_for_reply(struct end *end, uint64_t call)
         } while (wait_spin_goes_on(&spin) && !answered);
         wait_has_spun(&mk_wait, history, &spin, answered);
         if (answered) {
+            mk_has_waited();
             return;
         }
     }
     /* As in the loop; a notification does not wake a PD that is blocked in a call, so it has a value of its own. */
-    __atomic_store_n(&mk_status->asleep, MK_ASLEEP_IN_CALL, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    while (load_acquire(word) != call) {
+    __atomic_store_n(&mk_status->asleep, MK_ASLEEP_IN_CALL, __ATOMIC_SEQ_CST);
+    while (load_seq_cst(word) != call) {
         mk_read_doorbell();
     }
     __atomic_store_n(&mk_status->asleep, MK_AWAKE, __ATOMIC_RELAXED);
+    mk_has_waited();
 }
 
 static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msginfo message)

@@ -74,6 +74,12 @@ static inline uint64_t load_acquire(const uint64_t *word)
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+/* One order for all of these and the sequentially consistent stores; on x86-64 as cheap as the others. */
+static inline uint64_t load_seq_cst(const uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+
 static inline void store_relaxed(uint64_t *word, uint64_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELAXED);
@@ -94,7 +100,11 @@ void mk_restart(const struct mk_handoff *handoff) __attribute__((noreturn, visib
 void mk_loop_take_ends(const struct mk_handoff *handoff);
 void mk_loop(void) __attribute__((noreturn));
 /* More PDs are at work than there are CPUs, this one and the one that is waited for, if any, among them. */
-bool mk_is_crowded(const struct mk_status *waited_for);
+bool mk_is_crowded(const struct mk_status *waited_for, uint64_t now);
+/* Rings the doorbell of a peer that sleeps. */
+void mk_wake(const struct end *end);
+/* This PD has waited, so that those it has woken before have had their time. */
+void mk_has_waited(void);
 void mk_ring(int32_t doorbell);
 /* Blocks until the doorbell rings, or a little earlier. */
 void mk_read_doorbell(void);
@@ -118,7 +128,7 @@ static inline void wake_peer(const struct end *end, uint32_t asleep)
     if (__builtin_expect((end->rights & END_SCHEDULED) != 0, 0)) {
         mk_say_signalled(end);
     } else if (__atomic_load_n(&end->peer->asleep, __ATOMIC_SEQ_CST) == asleep) {
-        mk_ring(end->peer_doorbell);
+        mk_wake(end);
     }
 }
 

@@ -53,6 +53,17 @@ static struct {
     const struct mk_status *status[MK_MAX_ENDS];
 } peers;
 
+/*
+ * Peers woken since this PD last waited. Who has been woken and still says that it sleeps has work, but no CPU: as it
+ * cannot say so itself, that is all there is to tell a crowd from a few, since those who run are never more than the
+ * CPUs.
+ */
+#define WOKEN 8
+static struct {
+    uint32_t count;
+    const struct mk_status *status[WOKEN];
+} woken;
+
 static void (*notified_entry)(microkit_channel);
 static microkit_msginfo (*protected_entry)(microkit_channel, microkit_msginfo);
 static struct wait_history waits;
@@ -81,18 +92,54 @@ static void add_peer(const struct mk_status *status)
     peers.status[peers.count++] = status;
 }
 
-/* A peer that waits, but spins, counts: it is on a CPU. */
-bool mk_is_crowded(const struct mk_status *waited_for)
+static inline bool is_awake(const struct mk_status *status)
+{
+    return __atomic_load_n(&status->asleep, __ATOMIC_RELAXED) == MK_AWAKE;
+}
+
+/*
+ * A peer that waits, but spins, counts: it is on a CPU. Each look sees only a part of a crowd, so one that was seen is
+ * believed in for a rest.
+ */
+bool mk_is_crowded(const struct mk_status *waited_for, uint64_t now)
 {
     if (mk_wait.kind == MK_WAIT_SPIN) {
         return false;
     }
     uint32_t working = waited_for == 0 ? 1 : 2;
-    for (uint32_t i = 0; i < peers.count && working <= mk_wait.cpus; i++) {
-        const struct mk_status *peer = peers.status[i];
-        working += peer != waited_for && __atomic_load_n(&peer->asleep, __ATOMIC_RELAXED) == MK_AWAKE;
+    for (uint32_t i = 0; i < woken.count; i++) {
+        working += woken.status[i] != waited_for && !is_awake(woken.status[i]);
     }
-    return working > mk_wait.cpus;
+    if (working <= mk_wait.cpus) {
+        if (now < mk_wait.crowded_until) {
+            return true;
+        }
+        for (uint32_t i = 0; i < peers.count && working <= mk_wait.cpus; i++) {
+            working += peers.status[i] != waited_for && is_awake(peers.status[i]);
+        }
+    }
+    if (working > mk_wait.cpus) {
+        mk_wait.crowded_until = now + mk_wait.rest;
+        return true;
+    }
+    return false;
+}
+
+void mk_wake(const struct end *end)
+{
+    mk_ring(end->peer_doorbell);
+    bool known = woken.count == WOKEN;
+    for (uint32_t i = 0; i < woken.count; i++) {
+        known |= woken.status[i] == end->peer;
+    }
+    if (!known) {
+        woken.status[woken.count++] = end->peer;
+    }
+}
+
+void mk_has_waited(void)
+{
+    woken.count = 0;
 }
 
 void mk_loop_take_ends(const struct mk_handoff *handoff)
@@ -105,6 +152,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
     ends.hears = ends.serves = ends.queued = ends.looked = 0;
     charged = MK_CHARGE_SELF;
     peers.count = 0;
+    woken.count = 0;
     /* An idle system sleeps from the start. */
     waits.rest_until = wait_clock() + mk_wait.rest;
     waits.cpu = (uint16_t)(wait_cpu() + 1);
@@ -191,8 +239,8 @@ static struct pending look(void)
         uint64_t differences = 0;
         for (uint32_t i = first; i < first + GROUP; i++) {
             const struct mk_out *in = ends.in[i];
-            differences |= load_relaxed(&in->notified) ^ ends.seen[i];
-            differences |= load_relaxed(&in->seq) ^ ends.taken[i];
+            differences |= load_seq_cst(&in->notified) ^ ends.seen[i];
+            differences |= load_seq_cst(&in->seq) ^ ends.taken[i];
         }
         if (__builtin_expect(differences != 0, 0)) {
             for (uint32_t i = first; i < first + GROUP; i++) {
@@ -275,7 +323,7 @@ static void serve(unsigned i)
     message_expect(end);
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    message_has_been_read();
     if (load_relaxed(&end->in->seq) != call) {
         return;
     }
@@ -331,7 +379,7 @@ static struct pending wait(void)
     }
     uint64_t now = wait_clock();
     uint64_t longest = wait_may_spin(&mk_wait, &waits, now, wait_cpu());
-    if (longest != 0 && !mk_is_crowded(0)) {
+    if (longest != 0 && !mk_is_crowded(0, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         do {
             if (ends.count < MANY) {
@@ -341,6 +389,7 @@ static struct pending wait(void)
         } while (wait_spin_goes_on(&spin) && !any(pending));
         wait_has_spun(&mk_wait, &waits, &spin, any(pending));
         if (any(pending)) {
+            mk_has_waited();
             return pending;
         }
     }
@@ -348,12 +397,12 @@ static struct pending wait(void)
      * A sender publishes, then looks at `asleep`; here it is set, then looked for what was published. In the one order
      * that sequentially consistent accesses have, one of the two sees the other: nobody sleeps on a pending message.
      */
-    __atomic_store_n(&mk_status->asleep, MK_ASLEEP, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&mk_status->asleep, MK_ASLEEP, __ATOMIC_SEQ_CST);
     while (!any(pending = look())) {
         mk_read_doorbell();
     }
     __atomic_store_n(&mk_status->asleep, MK_AWAKE, __ATOMIC_RELAXED);
+    mk_has_waited();
     return pending;
 }
 

@@ -76,6 +76,12 @@ static inline void message_put(struct end *end, seL4_MessageInfo_t info)
     registers_put(out, __sel4_ipc_buffer->msg, count);
 }
 
+/* Between reading a message and looking whether it is still the same: x86-64 loads in order, the compiler must too. */
+static inline void message_has_been_read(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 /* Copies the message that `seq`, loaded with acquire order, has announced. Registers beyond its count stay as they
  * were. */
 static inline seL4_MessageInfo_t message_get(const struct mk_out *in)

@@ -49,6 +49,8 @@ struct wait_policy {
     uint64_t rest;
     /* No probe before this time, whatever is waited for. */
     uint64_t rest_until;
+    /* No spin before this time: more PDs were at work than there are CPUs. */
+    uint64_t crowded_until;
 };
 
 /* All zero is a right start: the first wait is a probe. */

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "libmicrokit/race.rs"]
+mod race;
 #[path = "libmicrokit/supervision.rs"]
 mod supervision;
 
@@ -251,6 +253,18 @@ fn a_million_notifications_at_odd_moments() {
 fn a_million_calls_at_odd_moments() {
     for (strategy, messages) in STRESS {
         assert_eq!(run("calls", strategy, &[messages]), "");
+    }
+}
+
+/// Nearly all of them between PDs that spin: a message costs well under a microsecond then.
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_million_messages_at_odd_moments() {
+    for _ in 0..10 {
+        assert_eq!(run("edge", "spin", &["5000000"]), "");
+        assert_eq!(run("call_edge", "spin", &["4900000"]), "");
+        assert_eq!(run("call_edge", "auto", &["90000"]), "");
+        assert_eq!(run("edge", "sleep", &["10000"]), "");
     }
 }
 

@@ -1,6 +1,6 @@
 //! mk-sandbox beside what one would pick instead: one command, one table.
 //!
-//! cargo run --release --manifest-path benches/Cargo.toml [-- --quick]
+//! cargo run --release --manifest-path benches/Cargo.toml [-- --quick | --plot]
 //!
 //! Every repetition measures all peers and ours in turn. Both ends of a peer run unconfined, with all CPUs free to them;
 //! ours is a call between two protection domains in the full sandbox.
@@ -8,14 +8,14 @@
 #![forbid(unsafe_code)]
 
 mod peer;
-mod start;
+mod plot;
 mod table;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use mk_sandbox::bench::{Cpus, Harness, Size};
+use mk_sandbox::bench::{Cpus, Harness, Size, bubblewrap};
 use mk_sandbox::sys::floor::{self, Placement, Via};
 use peer::Peer;
 use table::Table;
@@ -29,10 +29,11 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         [] => compare(Size::Full),
         ["--quick"] => compare(Size::Quick),
+        ["--plot"] => plot::costs(),
         // How this program starts the other end of a peer.
         ["--serve", peer, name] => peer::serve(peer, name),
         _ => {
-            eprintln!("usage: peers [--quick]");
+            eprintln!("usage: peers [--quick | --plot]");
             return ExitCode::from(2);
         }
     };
@@ -63,12 +64,18 @@ fn compare(size: Size) -> Result<()> {
             table.add(peer.name(), peer.round_trip(rounds)?);
         }
         table.add("mk-sandbox: 1 PD, to init", harness.start_time(1)? * 1e6);
-        table.add("bubblewrap: 1 start of true", start::bubblewrap(1)?);
+        table.add("bubblewrap: 1 start of true", bubblewrapped(1)?);
         table.add("mk-sandbox: 63 PDs, to the last init", harness.start_time(63)? * 1e6);
-        table.add("bubblewrap: 63 starts, two at a time", start::bubblewrap(63)?);
+        table.add("bubblewrap: 63 starts, two at a time", bubblewrapped(63)?);
     }
     print!("{}", table.markdown(repetitions));
     Ok(())
+}
+
+/// Nanoseconds.
+fn bubblewrapped(count: u32) -> Result<f64> {
+    let time = bubblewrap(count).ok_or("bwrap (Debian package bubblewrap) does not run")?;
+    Ok(time.as_nanos() as f64)
 }
 
 /// Builds the product and says where it is: what is measured is the binary that users have.

@@ -24,7 +24,7 @@ macro_rules! programs {
     };
 }
 
-programs!("call.elf", "crowd.elf", "idle.elf", "notify.elf", "ring.elf");
+programs!("call.elf", "crowd.elf", "idle.elf", "notify.elf", "restart.elf", "ring.elf");
 
 /// Seconds after which a system has failed: far more than any takes, on a machine that is busy otherwise too.
 const LIMIT: u32 = 120;

@@ -10,12 +10,11 @@ use super::harness::{BenchError, Harness, Line, Parameters};
 use super::largest::{LARGEST, largest_system};
 use super::statistics::median;
 use super::table::Results;
-use super::{FLOORS, inspect, system};
+use super::{FLOORS, bubblewrap, inspect, system};
 use crate::diagnostic::Source;
 use crate::plan::{self, Plan};
 use crate::policy::{Filters, PlanValues};
 use crate::sdf;
-use crate::sys::clone::NAMESPACES;
 use crate::sys::floor::{self, Placement, RING, Via};
 
 /// Which CPUs a system may use.
@@ -101,21 +100,27 @@ pub(super) const STEPS: &[Step] = &[
     Step { what: "64 KiB through a ring", results: &["ring", "copy"], needs_two_cpus: true, measure: ring },
     Step {
         what: "63 PDs at random",
-        results: &["crowd", "pair", "crowd, least"],
+        results: &["crowd", "pair", "crowd, least", "pipes, 63", "pipes, 2"],
         needs_two_cpus: false,
         measure: crowd,
     },
     Step {
         what: "the start of a PD",
-        results: &["start 1", "process start"],
+        results: &["start 1", "bubblewrap 1"],
         needs_two_cpus: false,
         measure: start_one,
     },
     Step {
         what: "the start of 63 PDs",
-        results: &["start 63", "process start"],
+        results: &["start 63", "bubblewrap 63"],
         needs_two_cpus: false,
-        measure: |harness, _, results| harness.start_time(63).map(|time| results.add("start 63", time)),
+        measure: start_many,
+    },
+    Step {
+        what: "the restart of a PD",
+        results: &["restart", "start of a PD"],
+        needs_two_cpus: false,
+        measure: restart,
     },
     Step {
         what: "reading and planning the largest system",
@@ -123,6 +128,17 @@ pub(super) const STEPS: &[Step] = &[
         needs_two_cpus: false,
         measure: |_, _, results| {
             largest(results);
+            Ok(())
+        },
+    },
+    Step {
+        what: "messages of 120 words, both spin",
+        results: &["spin, 120 words"],
+        needs_two_cpus: true,
+        measure: |harness, size, results| {
+            let cycles = floor::message_round_trip(120, size.of(4000) as u32)
+                .map_err(BenchError::host("floor 120 words"))?;
+            results.add("spin, 120 words", harness.nanoseconds(cycles));
             Ok(())
         },
     },
@@ -209,7 +225,19 @@ impl Harness {
     /// # Errors
     /// The system does not run.
     pub fn start_time(&self, count: usize) -> Result<f64, BenchError> {
-        let mut running = self.start("idle", &system::idle(count), Parameters::default(), Cpus::Free)?;
+        self.time_to_init(&system::idle(count), count)
+    }
+
+    /// Milliseconds from the start of `mk-sandbox run` to the `init` of a PD that maps this many regions.
+    ///
+    /// # Errors
+    /// The system does not run.
+    pub fn start_time_with_regions(&self, regions: usize) -> Result<f64, BenchError> {
+        self.time_to_init(&system::regions(regions), 1)
+    }
+
+    fn time_to_init(&self, text: &str, count: usize) -> Result<f64, BenchError> {
+        let mut running = self.start("idle", text, Parameters::default(), Cpus::Free)?;
         let lines = running.read_until("init", count)?;
         let last = lines.iter().map(|line| line.number).max().unwrap_or(0);
         Ok(self.nanoseconds(last.saturating_sub(running.started) as f64) / 1e6)
@@ -223,14 +251,15 @@ impl Harness {
     }
 }
 
-/// Every floor round trip, in nanoseconds.
+/// The floor round trips that are wanted, in nanoseconds.
 pub(super) fn floors(
     harness: &Harness,
     size: Size,
     two_cpus: bool,
+    wants: &dyn Fn(&str) -> bool,
     results: &mut Results,
 ) -> Result<(), BenchError> {
-    for (name, via, placement) in FLOORS {
+    for (name, via, placement) in FLOORS.into_iter().filter(|(name, ..)| wants(name)) {
         // One that spins needs a CPU for each.
         if !two_cpus && (placement == Placement::TwoCpus || via == Via::Spin) {
             continue;
@@ -280,27 +309,57 @@ fn ring(harness: &Harness, size: Size, results: &mut Results) -> Result<(), Benc
 }
 
 fn crowd(harness: &Harness, size: Size, results: &mut Results) -> Result<(), BenchError> {
+    const PDS: usize = 63;
     let cpus = floor::cpus().map_or(1, |cpus| cpus.len().max(1)) as f64;
+    let span = Duration::from_millis(size.of(60));
+    let pipes = |count, placement| {
+        floor::crowd(count, placement, span).map_err(BenchError::host(format!("floor {count} pipes")))
+    };
+    results.add("pipes, 2", pipes(2, Placement::OneCpu)?);
     results.add("pair", harness.crowd(2, Cpus::One, size)?.turns);
-    let crowd = harness.crowd(63, Cpus::Free, size)?;
+    results.add("pipes, 63", pipes(PDS, Placement::Unpinned)? / cpus);
+    let crowd = harness.crowd(PDS, Cpus::Free, size)?;
     results.add("crowd", crowd.turns / cpus);
     results.add("crowd, least", crowd.least);
     Ok(())
 }
 
 fn start_one(harness: &Harness, _: Size, results: &mut Results) -> Result<(), BenchError> {
-    // One of each is a few milliseconds, so each repetition has several.
-    const TIMES: usize = 5;
-    let mut floors = Vec::new();
+    // One of each is a few milliseconds, so each repetition has several, in turn.
+    const TIMES: usize = 7;
+    let mut theirs = Vec::new();
     let mut ours = Vec::new();
     for _ in 0..TIMES {
-        let cycles = floor::process_start(NAMESPACES).map_err(BenchError::host("floor process start"))?;
-        floors.push(harness.nanoseconds(cycles as f64) / 1e6);
+        theirs.extend(bubblewrap(1).map(milliseconds));
         ours.push(harness.start_time(1)?);
     }
-    results.add("process start", median(&floors).unwrap_or(f64::NAN));
     results.add("start 1", median(&ours).unwrap_or(f64::NAN));
+    if let Some(theirs) = median(&theirs) {
+        results.add("bubblewrap 1", theirs);
+    }
     Ok(())
+}
+
+fn start_many(harness: &Harness, _: Size, results: &mut Results) -> Result<(), BenchError> {
+    const PDS: u32 = 63;
+    results.add("start 63", harness.start_time(PDS as usize)?);
+    if let Some(theirs) = bubblewrap(PDS) {
+        results.add("bubblewrap 63", milliseconds(theirs));
+    }
+    Ok(())
+}
+
+/// A child that crashes and is started again by its parent, beside the start of a system of one PD.
+fn restart(harness: &Harness, size: Size, results: &mut Results) -> Result<(), BenchError> {
+    let parameters = Parameters { rounds: size.of(20), ..Parameters::default() };
+    let lines = harness.run("restart", &system::restart(), parameters, Cpus::Free, 1)?;
+    results.add("restart", harness.median_of(&lines, "restart") / 1e6);
+    results.add("start of a PD", harness.start_time(1)?);
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// Milliseconds to read, judge and plan the largest system, and how much more a byte of its text costs than one of a system with a

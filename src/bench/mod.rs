@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bubblewrap;
 pub mod harness;
 mod inspect;
 mod largest;
@@ -15,6 +16,7 @@ mod statistics;
 mod system;
 mod table;
 
+pub use bubblewrap::bubblewrap;
 pub use harness::{BenchError, Harness};
 pub use largest::largest_system;
 pub use measure::{CallTimes, Cpus, Crowd, Size};
@@ -74,12 +76,12 @@ pub fn run(
 ) -> Result<Results, BenchError> {
     let mut results = Results::default();
     let two_cpus = floor::cpus().is_ok_and(|cpus| cpus.len() > 1);
-    let wants = |name: &str| wanted.iter().any(|row| row.ours == name || row.floor == Some(name));
+    let wants = |name: &str| wanted.iter().any(|row| row.names().any(|needed| needed == name));
     let any = |names: &[&str]| names.iter().any(|name| wants(name));
     for repetition in 1..=settings.repetitions {
         let told = |what: &str| format!("{repetition}/{}: {what}", settings.repetitions);
         progress(&told("floors"));
-        measure::floors(harness, settings.size, two_cpus, &mut results)?;
+        measure::floors(harness, settings.size, two_cpus, &wants, &mut results)?;
         for step in measure::STEPS {
             if any(step.results) && (two_cpus || !step.needs_two_cpus) {
                 progress(&told(step.what));

@@ -46,7 +46,7 @@ pub fn human(rows: &[Row], results: &Results, settings: Settings, slack: f64) ->
         "{}, {} CPUs, Linux {}, load {}; medians of {} repetitions (least to most)\n\n",
         machine.cpu, machine.cpus, machine.kernel, machine.load, settings.repetitions
     );
-    let mut table = vec![["", "ours", "beside", "", "ratio", "target", ""].map(String::from)];
+    let mut table = vec![["", "ours", "beside", "", "ratio", "target", "bare host", ""].map(String::from)];
     for row in rows {
         let Some(ours) = results.summary(row.ours) else { continue };
         let floor = row.floor.and_then(|name| Some((name, results.summary(name)?)));
@@ -61,9 +61,12 @@ pub fn human(rows: &[Row], results: &Results, settings: Settings, slack: f64) ->
                 Target::AtLeast(least) => format!("≥ {}", target(row, least)),
                 Target::None => String::new(),
             },
+            row.bare_ratio(results).map_or(String::new(), |bare| number(bare.median)),
             match row.verdict(results, slack) {
+                Verdict::Open if row.target != Target::None => "not judged here",
                 Verdict::Open => "",
                 Verdict::Reached => "ok",
+                Verdict::Host => "the host's limit",
                 Verdict::Missed => "missed",
                 Verdict::Failed => "FAILED",
             }
@@ -97,6 +100,7 @@ pub fn json(rows: &[Row], results: &Results, settings: Settings, slack: f64) -> 
                 "beside": row.floor,
                 "floor": row.floor.map(|name| results.values(name)),
                 "ratio": row.ratio(results),
+                "bare_ratio": row.bare_ratio(results),
                 "target": match row.target {
                     Target::AtMost(most) => json!({ "at_most": most }),
                     Target::AtLeast(least) => json!({ "at_least": least }),
@@ -105,6 +109,7 @@ pub fn json(rows: &[Row], results: &Results, settings: Settings, slack: f64) -> 
                 "verdict": match row.verdict(results, slack) {
                     Verdict::Open => "open",
                     Verdict::Reached => "reached",
+                    Verdict::Host => "host",
                     Verdict::Missed => "missed",
                     Verdict::Failed => "failed",
                 },

@@ -101,6 +101,14 @@ pub(super) fn notify(sender: &str, receiver: &str) -> String {
         .finish()
 }
 
+/// restart.c: a parent and its child.
+pub(super) fn restart() -> String {
+    let text = Text::new().pd("parent", "restart", 2, &[PARAMETERS_MAP]).finish();
+    let child = Text::new().pd("child", "restart", 1, &[PARAMETERS_MAP]).pds;
+    let child = child.replace("name=\"child\"", "name=\"child\" id=\"1\"");
+    text.replacen("    </protection_domain>\n", &format!("{child}    </protection_domain>\n"), 1)
+}
+
 /// ring.c: slots written by one, progress by each.
 pub(super) fn ring() -> String {
     let maps = |slots, emptied| {
@@ -155,6 +163,20 @@ pub(super) fn idle(count: usize) -> String {
     (1..count).fold(text, |text, index| text.channel((&name(index - 1), 0), (&name(index), 1), true)).finish()
 }
 
+/// A PD of idle.c that maps `count` regions of two pages.
+pub(super) fn regions(count: usize) -> String {
+    let mut text = String::from("<system>\n");
+    for index in 0..count {
+        let _ = writeln!(text, r#"    <memory_region name="region_{index}" size="0x2000"/>"#);
+    }
+    text += "    <protection_domain name=\"p\"><program_image path=\"idle.elf\"/>\n";
+    for index in 0..count {
+        let vaddr = ADDRESSES + index as u64 * 0x1_0000;
+        let _ = writeln!(text, r#"        <map mr="region_{index}" vaddr="{vaddr:#x}" perms="rw"/>"#);
+    }
+    text + "    </protection_domain>\n</system>\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,12 +190,14 @@ mod tests {
             call(1),
             call(62),
             notify("ringer", "busy"),
+            restart(),
             ring(),
             crowd(2),
             crowd(3),
             crowd(63),
             idle(1),
             idle(63),
+            regions(2000),
         ] {
             // Prefill files are looked for; here any file will do.
             let text = text.replace(r#" prefill_path="parameters""#, "");

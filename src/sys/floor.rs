@@ -1,5 +1,7 @@
 //! What this machine does at best, without anything of ours: round trips between two processes, a wake-up, copies between
-//! two threads, the start of a process, a system call. Times are in cycles of the time stamp counter, which PDs can read too.
+//! two threads, a crowd, a system call. Times are in cycles of the time stamp counter, which PDs can read too.
+
+mod crowd;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
@@ -14,6 +16,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{Pid, pipe2};
 
 use super::{check, seccomp};
+
+pub use crowd::crowd;
 
 /// The time stamp counter. On any machine Linux trusts it on, all CPUs count alike and at one rate.
 pub fn cycles() -> u64 {
@@ -81,13 +85,67 @@ pub fn round_trip(via: Via, placement: Placement, rounds: u32) -> Result<f64, Er
     let ask = || {
         let turn = |round| there.send(ping, round).and_then(|()| back.wait(pong, round));
         // The child is there, and both have found their CPU, when a few have gone through.
-        let warm = rounds / 10;
+        let warm = (rounds / 10).min(200);
         (1..=warm).try_for_each(turn)?;
-        let start = cycles();
-        (warm + 1..=rounds).try_for_each(turn)?;
-        Ok((cycles() - start) as f64 / f64::from(rounds - warm))
+        timed((warm + 1..=rounds).map(turn))
     };
     beside(placement, answer, ask)
+}
+
+/// Cycles of one round trip between two processes that spin on two CPUs, with a message of `words` each way: copied into shared
+/// memory, and out of it.
+pub fn message_round_trip(words: usize, rounds: u32) -> Result<f64, Errno> {
+    let page = 4096;
+    let shared = Shared::new(2 * page)?;
+    let at = |base: usize, word: usize| shared.long(base + 8 * word);
+    let put = |base, number: u64, message: &[u64]| {
+        message.iter().enumerate().for_each(|(i, word)| at(base, i + 1).store(*word, Ordering::Relaxed));
+        at(base, 0).store(number, Ordering::Release);
+    };
+    let get = |base, number, message: &mut [u64]| {
+        while at(base, 0).load(Ordering::Acquire) != number {
+            std::hint::spin_loop();
+        }
+        message.iter_mut().enumerate().for_each(|(i, word)| *word = at(base, i + 1).load(Ordering::Relaxed));
+    };
+    let (mut asked, mut answered) = (vec![0; words], vec![0; words]);
+    let answer = || {
+        (1..=u64::from(rounds)).for_each(|round| {
+            get(0, round, &mut answered);
+            answered[0] += 1;
+            put(page, round, &answered);
+        });
+        Ok(())
+    };
+    let ask = || {
+        let mut turn = |round| {
+            put(0, round, &asked);
+            get(page, round, &mut asked);
+        };
+        let warm = u64::from((rounds / 10).min(200));
+        (1..=warm).for_each(&mut turn);
+        timed((warm + 1..=u64::from(rounds)).map(|round| Ok(turn(round))))
+    };
+    beside(Placement::TwoCpus, answer, ask)
+}
+
+/// Longest time for the turns of one measurement. Beside other processes at work, two that spin on two CPUs take a time slice for
+/// many a turn.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Cycles of one turn, over all of them or as many as there is time for.
+fn timed(turns: impl Iterator<Item = Result<(), Errno>>) -> Result<f64, Errno> {
+    let (start, until) = (cycles(), Instant::now() + LONGEST);
+    let mut taken = 0u32;
+    for turn in turns {
+        turn?;
+        taken += 1;
+        // Reading the clock takes part of the time of a turn.
+        if taken.is_multiple_of(32) && Instant::now() > until {
+            break;
+        }
+    }
+    Ok((cycles() - start) as f64 / f64::from(taken.max(1)))
 }
 
 /// Cycles from waking a process that sleeps on a futex to its first instruction, each time after a pause of `pause` cycles.
@@ -164,30 +222,6 @@ pub fn copy_through_ring(messages: u64) -> Result<u64, Errno> {
         }
         Ok(cycles() - start)
     })
-}
-
-/// Cycles from clone3 into `namespaces` to the end of a process that only execs true(1).
-pub fn process_start(namespaces: u64) -> Result<u64, Errno> {
-    let arguments = [c"true".as_ptr(), std::ptr::null()];
-    let environment = [std::ptr::null()];
-    // SAFETY: clone_args is plain data, for which zero means "not used".
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces;
-    args.exit_signal = libc::SIGCHLD as u64;
-    let start = cycles();
-    // SAFETY: without CLONE_VM the child has its own copy of everything; it makes two system calls.
-    let pid = check(unsafe {
-        let pid = libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>());
-        if pid == 0 {
-            libc::execve(c"/bin/true".as_ptr(), arguments.as_ptr(), environment.as_ptr());
-            libc::_exit(127);
-        }
-        pid
-    })?;
-    match reap(pid as libc::pid_t)? {
-        0 => Ok(cycles() - start),
-        _ => Err(Errno::ENOEXEC),
-    }
 }
 
 /// Cycles of a system call that only fails, without and with filters, each over `rounds` calls. The filters must allow write(2).
@@ -345,7 +379,8 @@ fn futex_wait_until(word: &AtomicU32, wanted: u32) -> Result<(), Errno> {
     }
 }
 
-/// Runs `there` in a child and `here` in this process, where `placement` says, and puts this thread back where it was.
+/// Runs `there` in a child and `here` in this process, where `placement` says; when `here` is done, the child is ended and this thread
+/// put back where it was.
 fn beside<T>(
     placement: Placement,
     there: impl FnOnce() -> Result<(), Errno>,
@@ -362,13 +397,17 @@ fn beside<T>(
     };
     let child = fork(|| run_on(theirs).and_then(|()| there()))?;
     let result = run_on(ours).and_then(|()| here());
-    if result.is_err() {
-        // SAFETY: the child is not reaped yet, so the number is its.
-        unsafe { libc::kill(child, libc::SIGKILL) };
-    }
+    // Whoever measures may have had enough before the other has.
+    end(child);
     run_on(&all)?;
-    reap(child)?;
     result
+}
+
+/// Kills a child and reaps it.
+fn end(child: libc::pid_t) {
+    // SAFETY: the child is not reaped yet, so the number is its.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    let _ = reap(child);
 }
 
 /// The child ends with status 0, or 1 on an error, and with its parent in any case.
@@ -409,6 +448,13 @@ mod tests {
                     assert!(round_trip(via, placement, 50).unwrap() > 0.0, "{via:?} {placement:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn messages_go_there_and_back() {
+        if cpus().unwrap().len() > 1 {
+            assert!(message_round_trip(120, 50).unwrap() > 0.0);
         }
     }
 
