@@ -76,7 +76,7 @@ pub struct RunArgs {
     ///
     /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
     /// can run exactly the one with the highest priority does; every switch is immediate. On one virtual CPU a system gives the same
-    /// transcript every time, unless it depends on time: by budgets, domains, or computing for longer than 10 ms without an event
+    /// transcript every time, unless it depends on time: by budgets, domains, or computing for 10 ms without an event, or 30 in all,
     /// while an equal waits.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
     pub schedule: Schedule,

@@ -97,7 +97,7 @@ const LONGEST_STRETCHED_TURN_US: u64 = 100_000;
 
 /// A turn is over when a PD has run for that long and told the launcher nothing. One that does tell, and so has its place in the order of
 /// events, keeps its turn for up to so many times as long: how much time it needs for that differs from run to run.
-const TALKING_TURNS: u64 = 10;
+const TALKING_TURNS: u64 = 3;
 
 /// The turns of a group of equals, from their periods.
 fn turns(periods_us: &[u64]) -> Vec<u64> {

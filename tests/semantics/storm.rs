@@ -49,7 +49,7 @@ microkit_msginfo protected(microkit_channel ch, microkit_msginfo info) {
 /// Works whenever the trigger rings, so that it hears of its children in between.
 const PARENT: &str = r#"
 volatile uint64_t *board;
-enum { CHILDREN = 4, TRIGGER = 10, SLICES = 60 };
+enum { CHILDREN = 4, TRIGGER = 10, SLICES = 20 };
 static unsigned slices, calm;
 static uint64_t state = 88172645463325252;
 static uint64_t next(void) { state ^= state << 13; state ^= state >> 7; return state ^= state << 17; }
