@@ -421,3 +421,44 @@ fn build_leaves_images_of_the_search_path_alone() {
     assert_eq!(names_in(&directory), ["client.c", "example.system", "server.c"]);
     assert_eq!(fs::read(elsewhere.join("server.elf")).ok(), Some(b"not an ELF".to_vec()));
 }
+
+/// What ends the program while it compiles leaves neither the headers it wrote out for the compiler nor half an image.
+#[test]
+fn a_signal_while_compiling_leaves_nothing_behind() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    let directory = example_copy("interrupted");
+    let temporary = scratch("interrupted_tmp");
+    // A compiler that takes as long as it is let: it says that it has begun, and waits for its end.
+    let compiler = scratch("interrupted_cc").join("slow");
+    fs::write(&compiler, "#!/bin/sh\necho begun\nexec sleep 1000\n").expect("writable");
+    fs::set_permissions(&compiler, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its own");
+    let before = names_in(&directory);
+    for signal in [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGTERM] {
+        for arguments in [&["run", "--build", "example.system"][..], &["cc", "-o", "x.elf", "server.c"]] {
+            let mut child = program()
+                .args(arguments)
+                .current_dir(&directory)
+                .env("CC", &compiler)
+                .env("TMPDIR", &temporary)
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .expect("the binary runs");
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+            assert_eq!(line, "begun\n");
+            assert_eq!(names_in(&temporary).len(), 1, "the headers are there for the compiler");
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+            nix::sys::signal::kill(pid, signal).expect("it runs");
+            let status = child.wait().expect("it ends");
+            assert_eq!(
+                status.signal(),
+                Some(signal as i32),
+                "{arguments:?} ends as if it had not held the signal"
+            );
+            assert_eq!(names_in(&temporary), [""; 0], "{arguments:?} {signal}");
+            assert_eq!(names_in(&directory), before, "{arguments:?} {signal}");
+        }
+    }
+}

@@ -4,13 +4,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::Pid;
 
 use super::embedded::{COMPILE_FLAGS, LINK_FLAGS, TemporarySdk, include_dir, lib_dir};
 use crate::exit::Exit;
+use crate::sys::signals;
 
 /// Why no compiler ran.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,9 @@ pub enum CcError {
         #[source]
         source: io::Error,
     },
+    /// A signal asked for the end meanwhile.
+    #[error("interrupted while compiling")]
+    Interrupted,
 }
 
 /// `mk-sandbox cc ARGUMENTS`: the exit code is the compiler's, 128 and the signal when one ended it.
@@ -59,16 +66,38 @@ pub fn compile(sdk: &TemporarySdk, arguments: &[OsString]) -> Result<ExitStatus,
     let mut command = Command::new(&compiler);
     command.args(words).args(flags(sdk, arguments));
     tracing::debug!(?command, "compiling");
+    let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let signals = signals::take(&ends).map_err(|errno| failed(errno.into()))?;
+    signals::unblock_in(&mut command);
     let mut child = command.spawn().map_err(failed)?;
-    // As system(3) does: what ends the compiler from the terminal must not end this process before the SDK is removed.
-    let held: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    let before = held.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
-    let status = child.wait().map_err(failed);
-    if let Ok(before) = before {
-        let _ = before.thread_set_mask();
+    let mut asked = None;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return match asked {
+                None => Ok(status),
+                // It waits until the SDK is removed, and then ends this process as it would have.
+                Some(signal) => {
+                    let _ = raise(signal);
+                    Err(CcError::Interrupted)
+                }
+            };
+        }
+        let mut ready = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        // Where there are other threads, one of them may hear of the compiler's end instead.
+        let _ = poll(&mut ready, PollTimeout::from(LOOK_MS));
+        while let Ok(Some(info)) = signals.read_signal() {
+            let signal = ends.into_iter().find(|signal| *signal as u32 == info.ssi_signo);
+            if let (Some(signal), Ok(pid)) = (signal, i32::try_from(child.id())) {
+                // From a terminal it has come to the compiler too, which then hears of it twice.
+                let _ = kill(Pid::from_raw(pid), signal);
+                asked = Some(signal);
+            }
+        }
     }
-    status
 }
+
+/// Pause between two looks at the compiler, should its end not be heard.
+const LOOK_MS: u8 = 100;
 
 /// `CC="ccache gcc"` means what it means to make.
 fn split(words: &OsStr) -> Vec<OsString> {

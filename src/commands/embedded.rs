@@ -8,6 +8,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
 /// libmicrokit.so: what images link with and what every PD runs on.
 pub const LIBMICROKIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libmicrokit.so"));
 
@@ -112,9 +114,30 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// The SDK in a temporary directory.
+/// The SDK in a temporary directory. As long as it is there, signals that would end this process wait: then it would stay behind.
 #[derive(Debug)]
-pub struct TemporarySdk(TemporaryDirectory);
+pub struct TemporarySdk {
+    directory: TemporaryDirectory,
+    /// Let go behind the directory: fields are dropped in their order.
+    _held: Held,
+}
+
+/// Signals that are held back for a time.
+#[derive(Debug)]
+struct Held(SigSet);
+
+impl Held {
+    fn new() -> io::Result<Self> {
+        let ends: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        Ok(Self(ends.thread_swap_mask(SigmaskHow::SIG_BLOCK)?))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.thread_set_mask();
+    }
+}
 
 impl TemporarySdk {
     /// Writes it under `$TMPDIR`, or `/tmp`.
@@ -122,14 +145,15 @@ impl TemporarySdk {
     /// # Errors
     /// The kernel's, with the path it was about. Nothing is left behind then.
     pub fn new() -> io::Result<Self> {
+        let held = Held::new()?;
         let directory = TemporaryDirectory::new()?;
         write_sdk(directory.path())?;
-        Ok(Self(directory))
+        Ok(Self { directory, _held: held })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -35,14 +35,9 @@ impl OutputFile {
     /// # Errors
     /// The kernel's: no such directory, no permission, a directory of that name.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if path == Path::new("-") {
-            let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-            return Ok(Self { path: path.to_owned(), unfinished: Unfinished::Stream(stdout) });
-        }
-        if is_descriptor(path) {
+        if let Some(stream) = descriptor(path) {
             // Also where a file is behind it: whoever opened that has written to it, or will.
-            let stream = File::options().append(true).open(path)?;
-            return Ok(Self { path: path.to_owned(), unfinished: Unfinished::Stream(stream) });
+            return Ok(Self { path: path.to_owned(), unfinished: Unfinished::Stream(stream?) });
         }
         let path = resolve(path)?;
         if let Ok(kind) = fs::metadata(&path).map(|metadata| metadata.file_type()) {
@@ -101,11 +96,18 @@ impl Drop for Named {
     }
 }
 
-/// The path of an open descriptor of this process.
-fn is_descriptor(path: &Path) -> bool {
-    ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
-        || path.starts_with("/dev/fd")
-        || path.starts_with("/proc/self/fd")
+/// What a path names that is an open descriptor of this process. Standard output and error may be another user's to open, and are
+/// this process's to write to all the same.
+fn descriptor(path: &Path) -> Option<io::Result<File>> {
+    let copy = |descriptor: BorrowedFd<'_>| descriptor.try_clone_to_owned().map(File::from);
+    match path.to_str()? {
+        "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Some(copy(io::stdout().as_fd())),
+        "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Some(copy(io::stderr().as_fd())),
+        other if other.starts_with("/dev/fd/") || other.starts_with("/proc/self/fd/") => {
+            Some(File::options().append(true).open(path))
+        }
+        _ => None,
+    }
 }
 
 /// A link is followed, so that it stays one; what is not there yet is named by its directory.

@@ -1,6 +1,9 @@
 //! Signals: what the launcher hears, and what a PD starts with (signal(7), signalfd(2)). Neither depends on what whoever started
 //! the launcher has it ignore or block.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -23,6 +26,13 @@ pub fn take(requests: &[Signal]) -> Result<SignalFd, Errno> {
     }
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// The command starts with no signal blocked, whatever this process holds back for itself.
+pub fn unblock_in(command: &mut Command) {
+    let unblock = || Ok(SigSet::empty().thread_set_mask()?);
+    // SAFETY: between fork and exec this makes one system call and touches no memory of other threads.
+    unsafe { command.pre_exec(unblock) };
 }
 
 fn is_ignored(signal: Signal) -> Result<bool, Errno> {
