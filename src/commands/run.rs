@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::args::{Allow, RunArgs, Schedule};
+use super::args::{Allow, OnFault, RunArgs, Schedule};
 use super::prepare::{self, Prepared, Wishes, refused, tell};
 use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError};
@@ -52,10 +52,17 @@ fn launch_and_watch<S: Seam>(
     let failed = |what: &'static str| move |source| LaunchError::Prepare { what: what.into(), source };
     descriptor::raise_limit().map_err(io::Error::from).map_err(failed("raising the limit on open files"))?;
     let signals = prepare::take_signals().map_err(failed("taking signals"))?;
-    let resources = launch::prepare(launch)?;
+    let mut resources = launch::prepare(launch)?;
     timings.done("creating memory and pipes");
     let running = launch::start(launch, &resources, &signals, seam)?;
     timings.done("starting the PDs");
+    // Whatever is opened, is opened before this.
+    let again = args.on_fault == OnFault::Restart;
+    if let Err(error) = launch::confine(launch, &mut resources, seam, again) {
+        launch::end_all(running.iter().map(|pd| &pd.child));
+        return Err(error);
+    }
+    timings.done("confining the launcher itself");
     if args.timings {
         eprint!("{}", timings.table(&running));
     }
@@ -72,5 +79,5 @@ fn launch_and_watch<S: Seam>(
     };
     let on_fault = |fault: &monitor::Fault, policy| tell(&report::fault(&launch.plan, fault, policy));
     monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
-        .map_err(failed("watching the system"))
+        .map_err(|source| LaunchError::Confined { what: "watching the system".into(), source })
 }

@@ -155,9 +155,9 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
         let mappings = confine::mappings(own_maps).map_err(at(Step::Seal))?;
         if !handoff.without.mseal {
             confine::seal(&mappings).map_err(at(Step::Seal))?;
-        if !memory::is_sealed(page as u64) {
-            return Err(Failure::new(Step::Seal, Errno::ENOTSUP));
-        }
+            if !memory::is_sealed(page as u64) {
+                return Err(Failure::new(Step::Seal, Errno::ENOTSUP));
+            }
         }
     }
 
