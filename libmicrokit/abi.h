@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Raised on every change of this file's layout. */
-#define MK_ABI_VERSION 3
+#define MK_ABI_VERSION 4
 
 /* MICROKIT_MAX_CHANNELS of the Microkit manual. */
 #define MK_MAX_ENDS 62
@@ -63,6 +63,8 @@ struct mk_status {
  * seq:      on the calling end, the number of the latest call; on the serving end, the number of the call answered.
  * heard:    how far this end has seen the peer's `notified`: a PD that is started again goes on from there.
  * info, mr: the call's or the reply's message, complete before `seq` is stored with release order.
+ * since:    under MK_SCHEDULE_MICROKIT, when the call was made, in time stamp counter cycles: the order of equal
+ * callers. Whoever lies gains no more than the time between two looks of the callee.
  *
  * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `notified`,
  * `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call that it had
@@ -77,15 +79,21 @@ struct mk_out {
     uint64_t info;
     uint64_t mr[MK_MAX_MRS];
     uint64_t heard;
+    uint64_t since;
 };
 
 /*
  * What the launcher tells a PD that has children. The launcher writes this page, the PD maps it read-only.
  *
- * faults: count of faults of its children ever raised; the PD takes them one by one with MK_OP_FAULT_TAKE.
+ * faults:   count of faults of its children ever raised; the PD takes them one by one with MK_OP_FAULT_TAKE, by the
+ *           children's priority and in the order in which they were raised among equals.
+ * priority: of the child whose fault would be taken now.
+ * since:    when that fault was raised, in time stamp counter cycles.
  */
 struct mk_supervisor {
     uint64_t faults;
+    uint64_t priority;
+    uint64_t since;
 };
 
 /* Bit of `seq`: 2 to the 62. */
@@ -162,6 +170,7 @@ struct mk_handoff {
     uint64_t notifications;
     uint64_t pps;
     uint64_t ioports;
+    /* 0, MK_PASSIVE or MK_PASSIVE_CHARGES */
     uint32_t passive;
     /* MK_WAIT_*: how to wait for a message. */
     uint32_t wait;
@@ -186,6 +195,11 @@ struct mk_handoff {
     /* Shortest time between two spins of this PD that are made to find out whether spinning pays, in cycles. */
     uint64_t rest_cycles;
 };
+
+/* After init, this PD runs on its callers' time; where that is limited, it tells the launcher whose it is:
+ * MK_OP_CHARGE. */
+#define MK_PASSIVE 1
+#define MK_PASSIVE_CHARGES 2
 
 #define MK_WAIT_AUTO 0
 #define MK_WAIT_SPIN 1
@@ -243,18 +257,25 @@ struct mk_handoff {
 #define MK_OP_SLEEP 11
 /* MK_SCHEDULE_MICROKIT only. a: channel id; the PD has just published a notification, a call or a reply there. */
 #define MK_OP_SIGNALLED 12
+/*
+ * MK_PASSIVE_CHARGES only. a: the channel id on which the PD is about to serve a call, or MK_CHARGE_SELF. What it runs
+ * from now on is charged to the budget of that caller; it returns when that allows.
+ */
+#define MK_OP_CHARGE 13
+#define MK_CHARGE_SELF 64
 
 /* The layout, in numbers both sides assert. */
 #define MK_SIZEOF_STATUS 136
 #define MK_STATUS_OFF_ASLEEP 0
 #define MK_STATUS_OFF_WHERE 128
 #define MK_STATUS_OFF_CHANNEL 132
-#define MK_SIZEOF_OUT 992
+#define MK_SIZEOF_OUT 1000
 #define MK_OUT_OFF_NOTIFIED 0
 #define MK_OUT_OFF_SEQ 8
 #define MK_OUT_OFF_INFO 16
 #define MK_OUT_OFF_MR 24
 #define MK_OUT_OFF_HEARD 984
+#define MK_OUT_OFF_SINCE 992
 #define MK_SIZEOF_END 40
 #define MK_END_OFF_RIGHTS 28
 #define MK_SIZEOF_HANDOFF 2744
@@ -269,6 +290,9 @@ struct mk_handoff {
 #define MK_HANDOFF_OFF_ENDS 216
 #define MK_HANDOFF_OFF_SUPERVISOR 2696
 #define MK_SIZEOF_FAULT 208
+#define MK_SIZEOF_SUPERVISOR 24
+#define MK_SUPERVISOR_OFF_PRIORITY 8
+#define MK_SUPERVISOR_OFF_SINCE 16
 
 #define MK_ASSERT_LAYOUT(condition) _Static_assert(condition, "libmicrokit/abi.h: " #condition)
 MK_ASSERT_LAYOUT(sizeof(struct mk_status) == MK_SIZEOF_STATUS);
@@ -281,7 +305,11 @@ MK_ASSERT_LAYOUT(offsetof(struct mk_out, seq) == MK_OUT_OFF_SEQ);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, info) == MK_OUT_OFF_INFO);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, mr) == MK_OUT_OFF_MR);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, heard) == MK_OUT_OFF_HEARD);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, since) == MK_OUT_OFF_SINCE);
 MK_ASSERT_LAYOUT(sizeof(struct mk_fault) == MK_SIZEOF_FAULT);
+MK_ASSERT_LAYOUT(sizeof(struct mk_supervisor) == MK_SIZEOF_SUPERVISOR);
+MK_ASSERT_LAYOUT(offsetof(struct mk_supervisor, priority) == MK_SUPERVISOR_OFF_PRIORITY);
+MK_ASSERT_LAYOUT(offsetof(struct mk_supervisor, since) == MK_SUPERVISOR_OFF_SINCE);
 MK_ASSERT_LAYOUT(sizeof(struct mk_end) == MK_SIZEOF_END);
 MK_ASSERT_LAYOUT(offsetof(struct mk_end, rights) == MK_END_OFF_RIGHTS);
 MK_ASSERT_LAYOUT(sizeof(struct mk_handoff) == MK_SIZEOF_HANDOFF);

@@ -79,7 +79,10 @@ static void wait_for_reply(struct end *end, uint64_t call)
 static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msginfo message)
 {
     uint64_t number = ++end->calls;
-    message_put(end->out, message);
+    message_put(end, message);
+    if (mk_scheduled) {
+        store_relaxed(&end->out->since, wait_clock());
+    }
     __atomic_store_n(&end->out->seq, number, __ATOMIC_SEQ_CST);
     wake_peer(end, MK_ASLEEP);
     uint32_t where = __atomic_load_n(&mk_status->where, __ATOMIC_RELAXED);
@@ -87,6 +90,7 @@ static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msgi
     say_where(MK_IN_CALL, ch);
     wait_for_reply(end, number);
     say_where(where, channel);
+    message_expect(end);
     return message_get(end->in);
 }
 

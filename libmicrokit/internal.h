@@ -39,6 +39,8 @@ struct end {
     /* Notifications and calls sent so far. Kept here, because the copy in `out` is for the peer. */
     uint64_t notified;
     uint64_t calls;
+    /* Registers of the latest message. */
+    uint32_t said;
     int32_t peer_doorbell;
     /* MK_MAY_* and so on; 0: there is no such end. */
     uint32_t rights;
@@ -51,6 +53,8 @@ extern int32_t mk_console;
 extern struct wait_policy mk_wait;
 /* MK_SCHEDULE_MICROKIT: the launcher decides who runs. */
 extern bool mk_scheduled;
+/* MK_PASSIVE_CHARGES */
+extern bool mk_charges;
 /* Bit N: child id N. */
 extern uint64_t mk_children;
 /* Bit N of word N / 64: user capability slot N. */
@@ -102,6 +106,8 @@ bool mk_handle_fault(void);
 /* MK_SCHEDULE_MICROKIT: says that something was published on `end`; waits until there may be something to do. */
 void mk_say_signalled(const struct end *end);
 void mk_sleep(void);
+/* Says on whose time this PD runs from now on, and waits until that has some: a channel id, or MK_CHARGE_SELF. */
+void mk_charge(uint64_t whom);
 
 /*
  * To be called after something has been published on `end`, in sequentially consistent order: wakes its peer where it

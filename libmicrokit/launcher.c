@@ -11,12 +11,14 @@
 static seL4_Bool (*fault_entry)(microkit_child, microkit_msginfo, microkit_msginfo *);
 
 bool mk_scheduled;
+bool mk_charges;
 uint64_t mk_children;
 
 void mk_launcher_take(const struct mk_handoff *handoff)
 {
     fault_entry = (seL4_Bool(*)(microkit_child, microkit_msginfo, microkit_msginfo *))(uintptr_t)handoff->fault;
     mk_scheduled = handoff->schedule == MK_SCHEDULE_MICROKIT;
+    mk_charges = handoff->passive == MK_PASSIVE_CHARGES;
     mk_children = handoff->children;
 }
 
@@ -96,4 +98,10 @@ void mk_say_signalled(const struct end *end)
 void mk_sleep(void)
 {
     schedule(MK_OP_SLEEP, 0);
+}
+
+/* A refusal means that the call has been withdrawn meanwhile: then nothing is served. */
+void mk_charge(uint64_t whom)
+{
+    launcher_call(MK_OP_CHARGE, whom, 0, 0, 0);
 }

@@ -2,48 +2,49 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * The event loop. All notifications that are pending at one look are delivered first, in ascending id; then one fault
- * of a child is handled; with none of these, one call is served, that of the caller with the highest priority, the one
- * seen first among equals; then it looks again.
+ * The event loop. All notifications that are pending at one look are delivered first, in ascending id; with none, one
+ * call is served or one fault of a child is handled, whichever has the highest priority, of the caller or the child;
+ * among equals, the one that came first; then it looks again. Linux's schedule settles no order between what is seen at
+ * one look; under seL4's, callers and launcher write down when.
  */
 #include "internal.h"
 #include "message.h"
 #include "syscall.h"
 
-/* Words looked at together. The tables are filled up to whole groups with a word that never changes. */
+/* Ends looked at together. The table is filled up to whole groups with an end on which nothing ever comes. */
 #define GROUP 4
 #define TABLE ((MK_MAX_ENDS + GROUP - 1) / GROUP * GROUP)
+/* A look at so many ends takes as long as a pause between two looks. */
+#define MANY 32
 
-/* Ends that hear notifications, ascending by id. What every look reads lies side by side. */
+/* Ends that hear notifications or serve calls, ascending by id. What every look reads lies side by side. */
 static struct {
     uint32_t count;
-    const uint64_t *word[TABLE];
-    /* Value of `word` up to which notifications have been taken. */
+    const struct mk_out *in[TABLE];
+    /* What a look finds there when nothing is new: up to where notifications have been taken, ... */
     uint64_t seen[TABLE];
-    /* Where it is written down for the next start of this PD up to where they have been delivered. */
-    uint64_t *heard[MK_MAX_ENDS];
-    uint8_t id[MK_MAX_ENDS];
-} hears;
-
-/* Ends that serve calls, ascending by id. */
-static struct {
-    uint32_t count;
-    const uint64_t *word[TABLE];
-    /* Number of the latest call taken. */
+    /* ... and the number of the latest call taken. */
     uint64_t taken[TABLE];
-    /* Order in which the calls that are pending were first seen, for the ends in `queued`. */
-    uint64_t ticket[MK_MAX_ENDS];
+    /* Bit N is about entry N: it hears, it serves. What else changes there means nothing. */
+    uint64_t hears;
+    uint64_t serves;
+    /* Where it is written down for the next start of this PD up to where notifications have been delivered. */
+    uint64_t *heard[MK_MAX_ENDS];
+    /* When the calls that are pending came, for the entries in `queued`. */
+    uint64_t since[MK_MAX_ENDS];
     uint64_t queued;
-    uint64_t next_ticket;
+    /* Of the last look. */
+    uint64_t looked;
     uint32_t priority[MK_MAX_ENDS];
     uint8_t id[MK_MAX_ENDS];
-} serves;
+} ends;
 
-/* Where there are no children, none of them ever faults; behind the last channel nothing ever comes. */
-static const uint64_t nothing;
+/* Behind the last channel nothing ever comes; where there are no children, none of them ever faults. */
+static const struct mk_out nothing;
 
 /* How many faults of children have been raised, and up to where there is none left to take. */
-static const uint64_t *faults_raised = &nothing;
+static const struct mk_supervisor no_faults;
+static const struct mk_supervisor *supervisor = &no_faults;
 static uint64_t faults_handled;
 
 /* Every peer, once. */
@@ -55,11 +56,13 @@ static struct {
 static void (*notified_entry)(microkit_channel);
 static microkit_msginfo (*protected_entry)(microkit_channel, microkit_msginfo);
 static struct wait_history waits;
+/* What MK_OP_CHARGE was last told. */
+static uint64_t charged;
 
 /* Bytes of one read from the doorbell. Large, so that a flood of rings costs its receiver few wake-ups. */
 static char rings[4096];
 
-/* Bit N is about entry N of `hears` or `serves`, which have at most 62. Two words, so that they stay in registers. */
+/* Bit N is about entry N of `ends`, which has at most 62. Two words, so that they stay in registers. */
 struct pending {
     uint64_t notifications;
     uint64_t calls;
@@ -96,82 +99,125 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
     notified_entry = (void (*)(microkit_channel))(uintptr_t)handoff->notified;
     protected_entry = (microkit_msginfo(*)(microkit_channel, microkit_msginfo))(uintptr_t)handoff->protected_entry;
-    faults_raised = handoff->supervisor == 0 ? &nothing : &((const struct mk_supervisor *)handoff->supervisor)->faults;
+    supervisor = handoff->supervisor == 0 ? &no_faults : (const struct mk_supervisor *)(uintptr_t)handoff->supervisor;
     faults_handled = 0;
-    hears.count = 0;
-    serves.count = 0;
-    serves.queued = 0;
+    ends.count = 0;
+    ends.hears = ends.serves = ends.queued = ends.looked = 0;
+    charged = MK_CHARGE_SELF;
     peers.count = 0;
     /* An idle system sleeps from the start. */
     waits.rest_until = wait_clock() + mk_wait.rest;
     waits.cpu = (uint16_t)(wait_cpu() + 1);
     for (unsigned i = 0; i < TABLE; i++) {
-        hears.word[i] = serves.word[i] = &nothing;
-        hears.seen[i] = serves.taken[i] = 0;
+        ends.in[i] = &nothing;
+        ends.seen[i] = ends.taken[i] = 0;
     }
     for (unsigned id = 0; id < MK_MAX_ENDS; id++) {
         const struct end *end = &mk_ends[id];
-        if (end->rights & MK_HEARS) {
-            hears.word[hears.count] = &end->in->notified;
-            hears.heard[hears.count] = &end->out->heard;
-            hears.seen[hears.count] = load_relaxed(&end->out->heard);
-            hears.id[hears.count] = (uint8_t)id;
-            hears.count++;
-        }
-        if (end->rights & MK_SERVES) {
-            serves.word[serves.count] = &end->in->seq;
-            serves.taken[serves.count] = load_relaxed(&end->out->seq);
-            serves.id[serves.count] = (uint8_t)id;
-            serves.count++;
+        if (end->rights & (MK_HEARS | MK_SERVES)) {
+            unsigned i = ends.count++;
+            uint64_t bit = (uint64_t)1 << i;
+            ends.in[i] = end->in;
+            ends.id[i] = (uint8_t)id;
+            ends.hears |= end->rights & MK_HEARS ? bit : 0;
+            ends.serves |= end->rights & MK_SERVES ? bit : 0;
+            ends.heard[i] = &end->out->heard;
+            ends.seen[i] = load_relaxed(&end->out->heard);
+            ends.taken[i] = load_relaxed(&end->out->seq);
         }
         if (end->rights != 0 && end->peer != mk_status) {
             add_peer(end->peer);
         }
     }
     for (unsigned i = 0; i < handoff->end_count; i++) {
-        for (unsigned k = 0; k < serves.count; k++) {
-            if (serves.id[k] == handoff->ends[i].id) {
-                serves.priority[k] = handoff->ends[i].peer_priority;
+        for (unsigned k = 0; k < ends.count; k++) {
+            if (ends.id[k] == handoff->ends[i].id) {
+                ends.priority[k] = handoff->ends[i].peer_priority;
             }
         }
     }
 }
 
 /*
- * Bit N: word N is not what it was. Mostly none is, or one: a group is looked at word by word only where one of it
- * differs, so that a PD with many channels answers nearly as fast as one with few.
+ * What has changed at one end. A call that it does not serve, or the reply to one of its own, and a notification that
+ * it does not hear are taken for seen: the next look passes over them.
  */
-static inline uint64_t changed(const uint64_t *const *words, const uint64_t *known, uint32_t count)
+static inline void look_at(uint32_t i, struct pending *pending)
 {
-    uint64_t bits = 0;
-    for (uint32_t first = 0; first < count; first += GROUP) {
+    uint64_t notified = load_acquire(&ends.in[i]->notified);
+    uint64_t seq = load_acquire(&ends.in[i]->seq);
+    uint64_t bit = (uint64_t)1 << i;
+    if (ends.hears & bit) {
+        pending->notifications |= notified != ends.seen[i] ? bit : 0;
+    } else {
+        ends.seen[i] = notified;
+    }
+    if (ends.serves & bit) {
+        pending->calls |= seq != ends.taken[i] ? bit : 0;
+    } else {
+        ends.taken[i] = seq;
+    }
+}
+
+/*
+ * A call cannot have come before the last look, which has not seen it. So a caller that lies about the time is before
+ * those that came since then, but before nobody who was there already.
+ */
+static uint64_t bounded_since(uint64_t said, uint64_t now)
+{
+    return said > now ? now : said < ends.looked ? ends.looked : said;
+}
+
+/* `fresh`: calls that this look is the first to see. */
+static void queue(uint64_t fresh)
+{
+    /* Whoever has neither children nor the times of calls needs only their order, which is cheaper to have. */
+    uint64_t now = mk_scheduled || supervisor != &no_faults ? wait_clock() : ends.looked + 1;
+    for (; fresh != 0; fresh &= fresh - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(fresh);
+        ends.since[i] = mk_scheduled ? bounded_since(load_relaxed(&ends.in[i]->since), now) : now;
+    }
+    ends.looked = now;
+}
+
+/*
+ * Mostly nothing has changed, or one word: a group is looked at end by end only where one of it differs, so that a PD
+ * with many channels answers nearly as fast as one with few.
+ */
+static struct pending look(void)
+{
+    struct pending pending = {0, 0};
+    for (uint32_t first = 0; first < ends.count; first += GROUP) {
         uint64_t differences = 0;
         for (uint32_t i = first; i < first + GROUP; i++) {
-            differences |= load_acquire(words[i]) ^ known[i];
+            const struct mk_out *in = ends.in[i];
+            differences |= load_relaxed(&in->notified) ^ ends.seen[i];
+            differences |= load_relaxed(&in->seq) ^ ends.taken[i];
         }
-        if (differences != 0) {
+        if (__builtin_expect(differences != 0, 0)) {
             for (uint32_t i = first; i < first + GROUP; i++) {
-                bits |= (uint64_t)(load_acquire(words[i]) != known[i]) << i;
+                look_at(i, &pending);
             }
         }
     }
-    return bits;
+    /* A caller that takes its call back, which only a hostile one does, loses its place. */
+    ends.queued &= pending.calls;
+    uint64_t fresh = pending.calls & ~ends.queued;
+    if (fresh != 0) {
+        queue(fresh);
+    }
+    ends.queued = pending.calls;
+    pending.calls |= load_acquire(&supervisor->faults) != faults_handled ? PENDING_FAULT : 0;
+    return pending;
 }
 
-static struct pending look(void)
+/* A passive PD says on whose time it is about to run, where that has changed. */
+static inline void charge(uint64_t whom)
 {
-    struct pending pending = {
-        .notifications = changed(hears.word, hears.seen, hears.count),
-        .calls = changed(serves.word, serves.taken, serves.count),
-    };
-    /* A caller that takes its call back, which only a hostile one does, loses its place. */
-    serves.queued &= pending.calls;
-    for (uint64_t fresh = pending.calls & ~serves.queued; fresh != 0; fresh &= fresh - 1) {
-        serves.ticket[__builtin_ctzll(fresh)] = serves.next_ticket++;
+    if (__builtin_expect(mk_charges, false) && whom != charged) {
+        charged = whom;
+        mk_charge(whom);
     }
-    serves.queued = pending.calls;
-    pending.calls |= load_acquire(faults_raised) != faults_handled ? PENDING_FAULT : 0;
-    return pending;
 }
 
 static void handler_returned(void)
@@ -186,14 +232,15 @@ static void handler_returned(void)
  */
 static void deliver(uint64_t notifications)
 {
+    charge(MK_CHARGE_SELF);
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        hears.seen[i] = load_acquire(hears.word[i]);
+        ends.seen[i] = load_acquire(&ends.in[i]->notified);
     }
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        microkit_channel id = hears.id[i];
-        store_relaxed(hears.heard[i], hears.seen[i]);
+        microkit_channel id = ends.id[i];
+        store_relaxed(ends.heard[i], ends.seen[i]);
         say_where(MK_IN_NOTIFIED, id);
         notified_entry(id);
         handler_returned();
@@ -205,8 +252,8 @@ static unsigned first_of(uint64_t calls)
     unsigned best = (unsigned)__builtin_ctzll(calls);
     for (uint64_t left = calls & (calls - 1); left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        if (serves.priority[i] > serves.priority[best] ||
-            (serves.priority[i] == serves.priority[best] && serves.ticket[i] < serves.ticket[best])) {
+        if (ends.priority[i] > ends.priority[best] ||
+            (ends.priority[i] == ends.priority[best] && ends.since[i] < ends.since[best])) {
             best = i;
         }
     }
@@ -215,22 +262,24 @@ static unsigned first_of(uint64_t calls)
 
 static void serve(unsigned i)
 {
-    microkit_channel id = serves.id[i];
-    const struct end *end = &mk_ends[id];
-    uint64_t call = load_acquire(serves.word[i]);
-    serves.queued &= ~((uint64_t)1 << i);
+    microkit_channel id = ends.id[i];
+    struct end *end = &mk_ends[id];
+    uint64_t call = load_acquire(&end->in->seq);
+    ends.queued &= ~((uint64_t)1 << i);
     if (call & MK_SEQ_WITHDRAWN) {
-        serves.taken[i] = call;
+        ends.taken[i] = call;
         store_relaxed(&end->out->seq, call);
         return;
     }
+    charge(id);
+    message_expect(end);
     microkit_msginfo message = message_get(end->in);
     /* A caller that starts again withdraws its call before it writes another: then this may be parts of both. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (load_relaxed(serves.word[i]) != call) {
+    if (load_relaxed(&end->in->seq) != call) {
         return;
     }
-    serves.taken[i] = call;
+    ends.taken[i] = call;
     say_where(MK_IN_PROTECTED, id);
     if (protected_entry == 0) {
         mk_complain(0, "is missing the 'protected' entry point");
@@ -238,7 +287,7 @@ static void serve(unsigned i)
     }
     microkit_msginfo reply = protected_entry(id, message);
     mk_run_deferred();
-    message_put(end->out, reply);
+    message_put(end, reply);
     __atomic_store_n(&end->out->seq, call, __ATOMIC_SEQ_CST);
     wake_peer(end, MK_ASLEEP_IN_CALL);
     say_where(MK_IN_LOOP, 0);
@@ -285,7 +334,9 @@ static struct pending wait(void)
     if (longest != 0 && !mk_is_crowded(0)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         do {
-            wait_pause();
+            if (ends.count < MANY) {
+                wait_pause();
+            }
             pending = look();
         } while (wait_spin_goes_on(&spin) && !any(pending));
         wait_has_spun(&mk_wait, &waits, &spin, any(pending));
@@ -309,8 +360,22 @@ static struct pending wait(void)
 /* A fault that was raised may have been settled before it is taken, so `handled` catches up where there is none. */
 static void handle_fault(void)
 {
-    uint64_t raised = load_acquire(faults_raised);
+    charge(MK_CHARGE_SELF);
+    uint64_t raised = load_acquire(&supervisor->faults);
     faults_handled = mk_handle_fault() ? faults_handled + 1 : raised;
+}
+
+/* Whether a fault goes before the first of these calls. */
+static bool fault_is_first(uint64_t calls)
+{
+    calls &= ~PENDING_FAULT;
+    if (calls == 0) {
+        return true;
+    }
+    unsigned call = first_of(calls);
+    uint64_t priority = load_relaxed(&supervisor->priority);
+    return priority > ends.priority[call] ||
+           (priority == ends.priority[call] && load_relaxed(&supervisor->since) <= ends.since[call]);
 }
 
 void mk_loop(void)
@@ -323,10 +388,10 @@ void mk_loop(void)
         }
         if (pending.notifications != 0) {
             deliver(pending.notifications);
-        } else if (pending.calls & PENDING_FAULT) {
+        } else if ((pending.calls & PENDING_FAULT) != 0 && fault_is_first(pending.calls)) {
             handle_fault();
         } else {
-            serve(first_of(pending.calls));
+            serve(first_of(pending.calls & ~PENDING_FAULT));
         }
     }
 }

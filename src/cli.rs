@@ -13,7 +13,9 @@ pub use crate::commands::args::{
     VerifyArgs,
 };
 pub use crate::commands::inspect_args::{CheckArgs, ExplainArgs, GraphArgs, LockArgs, ShowArgs};
-use crate::commands::{bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify};
+use crate::commands::{
+    bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify, writer,
+};
 use crate::exit::Exit;
 use crate::pd;
 
@@ -75,6 +77,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // Before anything of the command line exists: a PD's process must never come near it.
     pd::entry::<pd::Shipped>();
+    writer::entry();
     match Cli::try_parse() {
         Ok(cli) => cli.command.run(),
         Err(error) => {

@@ -460,6 +460,34 @@ fn documents_name_files_that_exist() {
     failed(&findings);
 }
 
+/// Every claim of SECURITY.md names what enforces it, and tests that exist.
+#[test]
+fn every_claim_has_its_tests() {
+    let mut findings = Vec::new();
+    let mut claims = 0;
+    for line in text(Path::new("SECURITY.md")).lines() {
+        let cells: Vec<&str> = line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+        let Some(number) = cells.first().and_then(|first| first.parse::<usize>().ok()) else { continue };
+        claims += 1;
+        assert_eq!(number, claims, "the numbers are in order");
+        let [_, _, enforced_by, tests] = cells[..] else {
+            panic!("claim {number} has {} cells", cells.len())
+        };
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        if enforced_by.is_empty() || tests.is_empty() {
+            findings.push(format!("claim {number}: nothing enforces it, or no test shows it"));
+        }
+        for test in tests {
+            // Those of the model lie beside it.
+            if !root().join("tests").join(test).exists() && !root().join(test).exists() {
+                findings.push(format!("claim {number}: there is no test {test}"));
+            }
+        }
+    }
+    assert!(claims >= 24, "{claims} claims");
+    failed(&findings);
+}
+
 /// The commands in the README's shell blocks, run as they are written; `cargo run` is the binary under test, which cargo has built.
 #[test]
 fn the_readmes_commands_run_as_written() {

@@ -3,13 +3,18 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "policy_mutants/numbers.rs"]
+mod numbers;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use mk_sandbox::policy::{
-    Action, Answer, Filters, Operand, PlanValues, Policy, PolicyError, Program, SeccompData, evaluate,
-    evaluate_all, syscall_name, syscall_number,
+    Action, Answer, Filters, PlanValues, Policy, PolicyError, Program, SeccompData, evaluate, evaluate_all,
+    syscall_name, syscall_number,
 };
+
+use numbers::value;
 
 const ENOMEM: u16 = 12;
 const X32_BIT: u32 = 0x4000_0000;
@@ -131,7 +136,10 @@ fn the_dynamic_linker_gets_no_writable_code_and_no_shared_memory() {
     const FIXED: u64 = 0x10;
     const ANONYMOUS: u64 = 0x20;
     let mmap = |prot, flags| loading(nr("mmap"), [0, 0x1000, prot, flags, 3, 0]);
-    for prot in [0, 1, 3, 5] {
+    assert_eq!(mmap(0, PRIVATE | ANONYMOUS), Action::Allow, "a reservation");
+    assert_eq!(mmap(0, PRIVATE | FIXED), Action::Trap, "a reservation in a given place");
+    assert_eq!(mmap(1, PRIVATE | ANONYMOUS), Action::Trap, "memory that stays zero");
+    for prot in [1, 3, 5] {
         assert_eq!(mmap(prot, PRIVATE | FIXED), Action::Allow, "prot {prot}");
         for shared in [1, 3] {
             assert_eq!(mmap(prot, shared), Action::Trap, "prot {prot}, flags {shared}");
@@ -288,31 +296,6 @@ fn holds(rule: &mk_sandbox::policy::Rule, args: [u64; 6]) -> bool {
             Op::Eq => actual == wanted,
             Op::MaskedEq => arg.mask.as_ref().is_some_and(|mask| actual & value(mask) == wanted),
             Op::Subset => actual | wanted == wanted,
-        }
-    })
-}
-
-/// The numbers of linux/fcntl.h, linux/mman.h, linux/seccomp.h and errno.h, written out here a second time.
-fn value(operand: &Operand) -> u64 {
-    let words = match operand {
-        Operand::Number(number) => return *number as u64,
-        Operand::Words(words) => words,
-    };
-    words.split('|').fold(0, |bits, word| {
-        bits | match word {
-            "PROT_NONE" | "O_RDONLY" => 0,
-            "PROT_READ" | "SECCOMP_SET_MODE_FILTER" => 1,
-            "PROT_WRITE" | "MAP_PRIVATE" => 2,
-            "PROT_EXEC" => 4,
-            "MAP_TYPE" => 0xf,
-            "MAP_FIXED" => 0x10,
-            "MAP_ANONYMOUS" => 0x20,
-            "MAP_DENYWRITE" => 0x800,
-            "AT_EMPTY_PATH" => 0x1000,
-            "O_CLOEXEC" => 0x80000,
-            "AT_FDCWD" => -100i64 as u64,
-            "ENOMEM" => 12,
-            other => panic!("`{other}`: add its number here"),
         }
     })
 }

@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{ArgAction, Args, ValueHint};
 use clap_complete::Shell;
 
+use super::inspect_args::ReportFormat;
 use crate::bench;
 use crate::monitor::Mode;
 use crate::plan::DEFAULT_HEAP_SIZE;
@@ -74,7 +75,9 @@ pub struct RunArgs {
     /// Who decides when PDs run
     ///
     /// linux: they run in parallel. microkit: as seL4 does it: PDs with the same cpu share one virtual CPU, and of those that
-    /// can run exactly the one with the highest priority does; every switch is immediate.
+    /// can run exactly the one with the highest priority does; every switch is immediate. On one virtual CPU a system gives the same
+    /// transcript every time, unless it depends on time: by budgets, domains, or computing for longer than 10 ms without an event
+    /// while an equal waits.
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Schedule::Linux)]
     pub schedule: Schedule,
     /// How PDs wait for messages under Linux's schedule
@@ -95,6 +98,12 @@ pub struct RunArgs {
     /// Allow what is refused by default; wx: a PD may write and execute the same region
     #[arg(long, value_name = "WHAT", value_enum)]
     pub allow: Vec<Allow>,
+    /// Write the whole outcome to FILE as JSON when the run ends, however it ends
+    ///
+    /// Every PD's rights and end, faults with registers, place and explanation, calls that cannot return, timings, the exit code
+    /// and why. FILE is replaced as a whole; docs/report.schema.json describes it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
     /// When all PDs are ready, print on standard error how long each step of the start took
     #[arg(long)]
     pub timings: bool,
@@ -154,9 +163,14 @@ pub struct VerifyArgs {
     /// How much of the sandbox this host must enforce, as for `run`
     #[arg(long, value_name = "TIER", default_value = "full", value_parser = tiers())]
     pub tier: Tier,
-    /// Text for people, or JSON for programs
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    /// How what was found is written
+    ///
+    /// JUnit has a case for every PD and check; SARIF and GitHub's annotations tell of differences only.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
     /// Verbosity.
     #[command(flatten)]
     pub log: LogArgs,

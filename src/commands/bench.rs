@@ -23,7 +23,7 @@ pub fn run(args: &BenchArgs) -> Exit {
     let results = match measure(settings, &rows) {
         Ok(results) => results,
         Err(error) => {
-            eprintln!("mk-sandbox: {error}");
+            super::told::tell(&error.to_string());
             return error.exit();
         }
     };

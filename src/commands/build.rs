@@ -28,7 +28,7 @@ pub fn images(loaded: &Loaded) -> Result<(), Exit> {
             Ok(())
         }
         Err(error) => {
-            eprintln!("mk-sandbox: {error}");
+            super::told::tell(&error.to_string());
             Err(error.exit())
         }
     }

@@ -39,7 +39,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
             ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
         }
         Err(error) => {
-            eprintln!("mk-sandbox: {error}");
+            super::told::tell(&error.to_string());
             Exit::Internal.into()
         }
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use super::inspect_args::{CheckArgs, CheckFormat};
+use super::inspect_args::{CheckArgs, ReportFormat};
 use super::{images, load, lock, say, write_file};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::exit::Exit;
@@ -25,7 +25,7 @@ pub fn run(args: &CheckArgs) -> Exit {
 }
 
 fn tell(exit: Exit, message: &str) -> Exit {
-    eprintln!("mk-sandbox: {message}");
+    super::told::tell(message);
     exit
 }
 
@@ -151,21 +151,21 @@ fn write_baseline(path: &Path, judged: &[Judged]) -> Exit {
 fn write(args: &CheckArgs, report: &Report<'_>) -> Result<Exit, Exit> {
     let internal = |error: serde_json::Error| tell(Exit::Internal, &error.to_string());
     let text = match args.format {
-        CheckFormat::Human => {
+        ReportFormat::Human => {
             let to_file = args.output.is_some();
             let findings = formats::human(report, !to_file && io::stderr().is_terminal());
             let summary = formats::summary(report);
             if to_file {
                 findings + &summary
             } else {
-                eprint!("{findings}");
+                super::told::print(&findings);
                 summary
             }
         }
-        CheckFormat::Json => formats::json(report).map_err(internal)?,
-        CheckFormat::Sarif => formats::sarif(report).map_err(internal)?,
-        CheckFormat::Junit => formats::junit(report),
-        CheckFormat::Github => formats::github(report),
+        ReportFormat::Json => formats::json(report).map_err(internal)?,
+        ReportFormat::Sarif => formats::sarif(report).map_err(internal)?,
+        ReportFormat::Junit => formats::junit(report),
+        ReportFormat::Github => formats::github(report),
     };
     Ok(match &args.output {
         Some(path) => write_file(path, &text),

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::args::{DoctorArgs, Format};
@@ -73,7 +75,8 @@ fn human(report: &HostReport) -> String {
 #[derive(Serialize)]
 struct Json<'a> {
     tier: Option<Tier>,
-    advice: Vec<(Layer, String)>,
+    /// By layer, what to change.
+    advice: BTreeMap<Layer, String>,
     #[serde(flatten)]
     report: &'a HostReport,
 }
@@ -125,10 +128,14 @@ pub fn advice(report: &HostReport, layer: Layer) -> Option<String> {
         | Layer::TimeNamespace => Some(namespace(report, layer, errno, container)),
         Layer::IdMaps => Some("/proc/PID/uid_map must be writable: procfs may be mounted read-only".into()),
         Layer::Root if restricted_by_apparmor(report) => Some(apparmor()),
-        Layer::Root if report.filtered => Some(format!("{container} ({call})")),
-        Layer::Root => {
-            Some(format!("a security module forbids {call} in a user namespace; its log says which"))
-        }
+        Layer::Root => Some(match profile(report) {
+            Some(profile) => format!(
+                "AppArmor's profile `{profile}` forbids {call}: start the container with \
+                 `--security-opt apparmor=unconfined`, or with a profile that allows mount and pivot_root"
+            ),
+            None if report.filtered => format!("{container} ({call})"),
+            None => format!("a security module forbids {call} in a user namespace; its log says which"),
+        }),
         Layer::Capabilities => since(2, 6),
         Layer::NoNewPrivs => since(3, 5),
         Layer::CloseRange => since(5, 9),
@@ -164,6 +171,13 @@ fn version(release: &str) -> Option<(u32, u32)> {
 fn restricted_by_apparmor(report: &HostReport) -> bool {
     let path = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
     report.settings.get(path).is_some_and(|value| value != "0")
+}
+
+/// The AppArmor profile that this process is under, as `docker-default`; its mode is behind it.
+fn profile(report: &HostReport) -> Option<&str> {
+    let path = "/proc/self/attr/apparmor/current";
+    let profile = report.settings.get(path)?.split(" (").next()?;
+    (!profile.is_empty() && profile != "unconfined").then_some(profile)
 }
 
 fn apparmor() -> String {
@@ -215,8 +229,6 @@ fn namespace(report: &HostReport, layer: Layer, errno: i32, container: &str) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     /// A host where everything works but `layer`.
@@ -250,6 +262,10 @@ mod tests {
         assert!(userns(libc::EPERM, &[], true).contains("--security-opt seccomp=unconfined"));
         let ubuntu = [("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")];
         assert!(advised(Layer::Root, libc::EACCES, &ubuntu, false).contains("AppArmor"));
+        let docker = [("/proc/self/attr/apparmor/current", "docker-default (enforce)")];
+        let root = |settings: &[(&'static str, &str)]| advised(Layer::Root, libc::EACCES, settings, true);
+        assert!(root(&docker).contains("`docker-default`") && root(&docker).contains("apparmor=unconfined"));
+        assert!(root(&[("/proc/self/attr/apparmor/current", "unconfined")]).contains("seccomp=unconfined"));
         let yama = [("/proc/sys/kernel/yama/ptrace_scope", "3")];
         assert!(advised(Layer::Ptrace, libc::EPERM, &yama, false).contains("ptrace_scope is 3"));
         assert!(advised(Layer::Clone3, libc::ENOSYS, &[], true).contains("Docker's default profile"));

@@ -18,7 +18,9 @@ pub fn run(args: &ExplainArgs) -> Exit {
     match kinds::by_id(id) {
         Some(lint) => say(&explain(lint)),
         None => {
-            eprintln!("mk-sandbox: there is no kind of finding `{id}`; `mk-sandbox explain` lists them all");
+            super::told::tell(&format!(
+                "there is no kind of finding `{id}`; `mk-sandbox explain` lists them all"
+            ));
             Exit::Usage
         }
     }

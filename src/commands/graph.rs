@@ -20,7 +20,7 @@ pub fn run(args: &GraphArgs) -> Exit {
     let picture = match graph::graph(&loaded.system, &title, format.into()) {
         Ok(picture) => picture,
         Err(error) => {
-            eprintln!("mk-sandbox: {error}");
+            super::told::tell(&error.to_string());
             return Exit::Usage;
         }
     };

@@ -83,8 +83,8 @@ pub struct CheckArgs {
     #[arg(long, value_name = "ARCH", default_value = "any", value_parser = architectures())]
     pub arch: Arch,
     /// How findings are written
-    #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
-    pub format: CheckFormat,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
     /// Write to FILE instead of standard output and standard error
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
@@ -118,14 +118,14 @@ pub struct CheckArgs {
 
 /// How findings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum CheckFormat {
+pub enum ReportFormat {
     /// Text for people
     Human,
     /// One JSON value
     Json,
     /// SARIF 2.1.0, for code scanning
     Sarif,
-    /// JUnit XML, a test case for each kind of finding
+    /// JUnit XML, a test case for each kind of finding or check
     Junit,
     /// Annotations of GitHub Actions
     Github,

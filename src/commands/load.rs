@@ -6,6 +6,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use super::told;
 use crate::diagnostic::{self, Diagnostic, Severity, Source};
 use crate::exit::Exit;
 use crate::sdf::{self, Arch, System};
@@ -24,7 +25,8 @@ pub struct Loaded {
 /// Reads and judges a system file. Errors and warnings are told; an error is the exit code.
 pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit> {
     let source = sdf::read_source(path).map_err(|error| {
-        eprintln!("{}", error.render(io::stderr().is_terminal()));
+        told::print(&format!("{}\n", error.render(io::stderr().is_terminal())));
+        told::keep(&error.to_string());
         Exit::Invalid
     })?;
     let search_path = search_path(path, extra);
@@ -82,6 +84,10 @@ pub fn tell(source: &Source, diagnostics: &[Diagnostic]) {
         diagnostic.severity == Severity::Error || tracing::enabled!(tracing::Level::WARN)
     };
     for diagnostic in diagnostics.iter().filter(wanted) {
-        eprintln!("{}", diagnostic::render(source, diagnostic, color));
+        told::print(&format!("{}\n", diagnostic::render(source, diagnostic, color)));
+        if diagnostic.severity == Severity::Error {
+            let (line, column) = source.position(diagnostic.span.start);
+            told::keep(&format!("{}:{line}:{column}: {}", source.path.display(), diagnostic.message));
+        }
     }
 }

@@ -44,7 +44,7 @@ fn text(args: &LockArgs) -> Result<(String, usize), Exit> {
 }
 
 fn internal(error: &str) -> Exit {
-    eprintln!("mk-sandbox: {error}");
+    super::told::tell(error);
     Exit::Internal
 }
 
@@ -53,13 +53,11 @@ fn hashes(system: &System, search_path: &[PathBuf]) -> Result<Vec<Option<String>
     let files = images::read(system, search_path);
     let mut missing = false;
     for (pd, _) in system.pds.iter().zip(&files).filter(|(_, file)| file.sha256.is_none()) {
-        eprintln!("mk-sandbox: image `{}` of PD `{}` cannot be read", pd.image.path.display(), pd.name);
+        super::told::tell(&format!("image `{}` of PD `{}` cannot be read", pd.image.path.display(), pd.name));
         missing = true;
     }
     if missing {
-        eprintln!(
-            "mk-sandbox: build the images, name their directory with --search-path, or use --no-images"
-        );
+        super::told::tell("build the images, name their directory with --search-path, or use --no-images");
         return Err(Exit::Invalid);
     }
     Ok(files.into_iter().map(|file| file.sha256).collect())

@@ -15,15 +15,18 @@ pub mod images;
 pub mod inspect_args;
 pub mod load;
 pub mod lock;
+pub mod outcome;
+pub mod output;
 pub mod policy;
 pub mod prepare;
 pub mod run;
 pub mod sdk;
 pub mod show;
 pub mod tier;
+pub mod told;
 pub mod verify;
+pub mod writer;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -36,7 +39,7 @@ pub(crate) fn say(text: &str) -> Exit {
         Ok(()) => Exit::Success,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(error) => {
-            eprintln!("mk-sandbox: cannot write to standard output: {error}");
+            told::tell(&format!("cannot write to standard output: {error}"));
             Exit::Internal
         }
     }
@@ -44,10 +47,10 @@ pub(crate) fn say(text: &str) -> Exit {
 
 /// Writes an answer to a file, whatever was in it before.
 pub(crate) fn write_file(path: &Path, text: &str) -> Exit {
-    match fs::write(path, text) {
+    match output::OutputFile::open(path).and_then(|file| file.finish(text)) {
         Ok(()) => Exit::Success,
         Err(error) => {
-            eprintln!("mk-sandbox: cannot write `{}`: {error}", path.display());
+            told::tell(&format!("cannot write `{}`: {error}", path.display()));
             Exit::Internal
         }
     }

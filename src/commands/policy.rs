@@ -9,10 +9,10 @@ use super::args::{Format, PolicyArgs};
 use super::{load, say};
 use crate::diagnostic::Diagnostic;
 use crate::exit::Exit;
-use crate::plan::{self, DescriptorKind, EndPlan, PdPlan, Plan};
+use crate::plan::{self, PdPlan, Plan};
 use crate::policy::{Answer, Otherwise, Policy, PolicyError, Rule, landlock};
-use crate::report::words::bytes;
-use crate::sys::{clone, probe};
+use crate::report::rights::{Pd, namespaces};
+use crate::sys::probe;
 
 /// Prints the policy of every PD, or of the one asked for.
 pub fn run(args: &PolicyArgs) -> Exit {
@@ -29,7 +29,7 @@ pub fn run(args: &PolicyArgs) -> Exit {
 }
 
 fn internal(error: &str) -> Exit {
-    eprintln!("mk-sandbox: {error}");
+    super::told::tell(error);
     Exit::Internal
 }
 
@@ -47,7 +47,7 @@ fn report(args: &PolicyArgs) -> Result<Report, Exit> {
     let pds: Vec<Pd> = plan.pds.iter().filter(wanted).map(|pd| Pd::of(&plan, pd)).collect();
     if let (Some(name), true) = (&args.pd, pds.is_empty()) {
         let known: Vec<&str> = plan.pds.iter().map(|pd| pd.name.as_str()).collect();
-        eprintln!("mk-sandbox: there is no PD `{name}`; the system has: {}", known.join(", "));
+        super::told::tell(&format!("there is no PD `{name}`; the system has: {}", known.join(", ")));
         return Err(Exit::Usage);
     }
     Ok(Report { pds, every_pd })
@@ -58,71 +58,6 @@ fn report(args: &PolicyArgs) -> Result<Report, Exit> {
 struct Report {
     pds: Vec<Pd>,
     every_pd: EveryPd,
-}
-
-#[derive(Debug, Serialize)]
-struct Pd {
-    name: String,
-    image: String,
-    priority: u8,
-    cpu: Option<u32>,
-    stack_size: u64,
-    heap_size: u64,
-    regions: Vec<Region>,
-    channels: Vec<Channel>,
-    channel_memory: Vec<ChannelMemory>,
-    descriptors: Vec<Descriptor>,
-}
-
-#[derive(Debug, Serialize)]
-struct Region {
-    name: String,
-    vaddr: u64,
-    size: u64,
-    perms: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Channel {
-    id: u8,
-    peer: String,
-    peer_id: u8,
-    may_notify: bool,
-    may_call: bool,
-    may_be_notified: bool,
-    may_be_called: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct ChannelMemory {
-    pd: String,
-    perms: &'static str,
-    pages: Vec<u64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Descriptor {
-    fd: i32,
-    what: String,
-    perms: &'static str,
-}
-
-/// Bits of clone3(2) and the kinds of namespace they make, by their names in /proc/PID/ns.
-const NAMESPACE_KINDS: [(u64, &str); 8] = [
-    (libc::CLONE_NEWUSER as u64, "user"),
-    (libc::CLONE_NEWNS as u64, "mnt"),
-    (libc::CLONE_NEWPID as u64, "pid"),
-    (libc::CLONE_NEWNET as u64, "net"),
-    (libc::CLONE_NEWIPC as u64, "ipc"),
-    (libc::CLONE_NEWUTS as u64, "uts"),
-    (libc::CLONE_NEWCGROUP as u64, "cgroup"),
-    (0x80, "time"),
-];
-
-/// Those that every PD is started in.
-fn namespaces() -> Vec<&'static str> {
-    let kinds = NAMESPACE_KINDS.into_iter().filter(|(bit, _)| clone::NAMESPACES & bit != 0);
-    kinds.map(|(_, name)| name).collect()
 }
 
 /// What is the same for every PD of every system.
@@ -139,70 +74,6 @@ struct Landlock {
     abi: u32,
     denied: Vec<String>,
     allowed_while_loading: Vec<String>,
-}
-
-impl Pd {
-    fn of(plan: &Plan, pd: &PdPlan) -> Self {
-        let name = |index| plan.pd(index).name.clone();
-        let region = |map: &plan::MapPlan| Region {
-            name: map.name.clone(),
-            vaddr: map.vaddr,
-            size: map.size,
-            perms: map.perms.to_string(),
-        };
-        let channel = |end: &EndPlan| Channel {
-            id: end.id,
-            peer: name(end.peer),
-            peer_id: end.peer_id,
-            may_notify: end.rights.may_notify,
-            may_call: end.rights.may_call,
-            may_be_notified: end.rights.hears,
-            may_be_called: end.rights.serves,
-        };
-        let descriptor = |descriptor: &plan::Descriptor| {
-            let (what, perms) = match descriptor.what {
-                DescriptorKind::Console => ("console".to_owned(), "w"),
-                DescriptorKind::Doorbell => ("doorbell".to_owned(), "r"),
-                DescriptorKind::PeerDoorbell(peer) => (format!("doorbell of {}", name(peer)), "w"),
-            };
-            Descriptor { fd: descriptor.fd, what, perms }
-        };
-        Self {
-            name: pd.name.clone(),
-            image: pd.image.display().to_string(),
-            priority: pd.priority,
-            cpu: pd.cpu,
-            stack_size: pd.stack_size,
-            heap_size: pd.heap_size,
-            regions: pd.maps.iter().map(region).collect(),
-            channels: pd.ends.iter().map(channel).collect(),
-            channel_memory: channel_memory(plan, pd),
-            descriptors: pd.descriptors.iter().map(descriptor).collect(),
-        }
-    }
-}
-
-/// A PD's own pages, then those of each peer, in the order of its ends.
-fn channel_memory(plan: &Plan, pd: &PdPlan) -> Vec<ChannelMemory> {
-    let own = ChannelMemory { pd: pd.name.clone(), perms: "rw", pages: (0..pd.channel_pages).collect() };
-    let mut all = vec![own];
-    for end in pd.ends.iter().filter(|end| end.peer != pd.index) {
-        let peer = &plan.pd(end.peer).name;
-        let place = match all.iter().position(|memory| memory.pd == *peer) {
-            Some(place) => place,
-            None => {
-                // Page 0 says whether the peer sleeps.
-                all.push(ChannelMemory { pd: peer.clone(), perms: "r", pages: vec![0] });
-                all.len() - 1
-            }
-        };
-        all[place].pages.push(end.incoming.page);
-    }
-    for memory in &mut all {
-        memory.pages.sort_unstable();
-        memory.pages.dedup();
-    }
-    all
 }
 
 impl EveryPd {
@@ -228,56 +99,6 @@ impl std::fmt::Display for Report {
             writeln!(f, "{pd}")?;
         }
         self.every_pd.fmt(f)
-    }
-}
-
-impl std::fmt::Display for Pd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PD `{}`: {}, priority {}", self.name, self.image, self.priority)?;
-        if let Some(cpu) = self.cpu {
-            write!(f, ", CPU {cpu}")?;
-        }
-        writeln!(f, "\n  stack {}, heap {}", bytes(self.stack_size), bytes(self.heap_size))?;
-        writeln!(f, "  memory regions{}", none_if(self.regions.is_empty()))?;
-        for region in &self.regions {
-            writeln!(
-                f,
-                "    {:#014x}..{:#014x}  {:<3}  {} ({})",
-                region.vaddr,
-                region.vaddr + region.size,
-                region.perms,
-                region.name,
-                bytes(region.size)
-            )?;
-        }
-        writeln!(f, "  channels{}", none_if(self.channels.is_empty()))?;
-        for channel in &self.channels {
-            let rights = [
-                (channel.may_notify, "notifies it"),
-                (channel.may_call, "calls it"),
-                (channel.may_be_notified, "is notified"),
-                (channel.may_be_called, "is called"),
-            ];
-            let rights: Vec<&str> =
-                rights.into_iter().filter(|(on, _)| *on).map(|(_, right)| right).collect();
-            let rights = if rights.is_empty() { "nothing".to_owned() } else { rights.join(", ") };
-            writeln!(
-                f,
-                "    {:>2}  with `{}` (there {}): {rights}",
-                channel.id, channel.peer, channel.peer_id
-            )?;
-        }
-        writeln!(f, "  channel memory")?;
-        for memory in &self.channel_memory {
-            let pages: Vec<String> = memory.pages.iter().map(u64::to_string).collect();
-            let whose = if memory.pd == self.name { "its own".into() } else { format!("of `{}`", memory.pd) };
-            writeln!(f, "    {:<3}  {whose}: page {}", memory.perms, pages.join(", "))?;
-        }
-        writeln!(f, "  descriptors")?;
-        for descriptor in &self.descriptors {
-            writeln!(f, "    {:>2}  {:<3}  {}", descriptor.fd, descriptor.perms, descriptor.what)?;
-        }
-        Ok(())
     }
 }
 
@@ -344,26 +165,5 @@ fn mark(rule: &Rule) -> &'static str {
     match rule.answer {
         Answer::Allow => "",
         Answer::Errno(_) => "not made: ",
-    }
-}
-
-fn none_if(empty: bool) -> &'static str {
-    if empty { ": none" } else { "" }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_namespace_of_a_pd_has_a_name() {
-        let named = NAMESPACE_KINDS.iter().fold(0, |bits, (bit, _)| bits | bit);
-        assert_eq!(clone::NAMESPACES & !named, 0);
-    }
-
-    #[test]
-    fn sizes_are_whole() {
-        let written = [4096, 0x5000, 1 << 20, 3 << 20, 1 << 30, 100].map(bytes);
-        assert_eq!(written, ["4 KiB", "20 KiB", "1 MiB", "3 MiB", "1 GiB", "100 bytes"]);
     }
 }

@@ -10,6 +10,7 @@ use nix::sys::signalfd::SignalFd;
 
 use super::images::read_bounded;
 use super::load::{self, Loaded};
+use super::told::tell;
 use super::{build, embedded, tier};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
@@ -197,9 +198,4 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
     let image = vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
     let (plan, patches) = plan::bind_image(pd, &image)?;
     Ok(PdImage { bytes: image.prepared(&patches), image, name, plan })
-}
-
-/// A message of the program itself, on standard error.
-pub fn tell(message: &str) {
-    eprintln!("mk-sandbox: {message}");
 }

@@ -4,25 +4,59 @@
 
 use std::io;
 
+use nix::sys::signalfd::SignalFd;
+
 use super::args::{Allow, OnFault, RunArgs, Schedule};
-use super::prepare::{self, Prepared, Wishes, refused, tell};
+use super::outcome::Pending;
+use super::prepare::{self, Prepared, Wishes, refused};
+use super::told;
 use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError};
 use crate::monitor::{self, Until};
 use crate::pd::Seam;
+use crate::report::outcome::Stage;
 use crate::report::{self, Timings};
 use crate::sys::descriptor;
 
 /// Runs the system until it ends; says everything there is to say and returns the exit code.
 pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
-    match try_run(args, seam) {
-        Ok(exit) | Err(exit) => exit,
+    let report = match Pending::new(args) {
+        Ok(report) => report,
+        Err(exit) => return exit,
+    };
+    // A report is written also when a signal comes before there is anything to end.
+    let signals = match report.as_ref().map(|_| prepare::take_signals()).transpose() {
+        Ok(signals) => signals,
+        Err(error) => {
+            told::tell(&format!("taking signals: {error}"));
+            return Exit::Internal;
+        }
+    };
+    let write = |stage: Stage<'_>, exit| match report {
+        Some(report) => report.write(stage, exit),
+        None => exit,
+    };
+    let Prepared { loaded, launch, mut timings } = match prepare(args) {
+        Ok(prepared) => prepared,
+        Err(exit) => return write(Stage::Refused, exit),
+    };
+    match launch_and_watch(&launch, args, seam, signals, &mut timings) {
+        Ok(outcome) => {
+            for chain in report::waiting(&launch.plan, &outcome) {
+                told::say(&format!("a call can never return: {chain}"));
+            }
+            write(Stage::Ran(&launch, &timings, &outcome), report::exit(&outcome))
+        }
+        Err(error) => {
+            let exit = refused(&loaded, args.tier, &error);
+            write(Stage::Planned(&launch, &timings), exit)
+        }
     }
 }
 
 /// An error has been told when this returns it.
-fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
-    let wishes = Wishes {
+fn prepare(args: &RunArgs) -> Result<Prepared, Exit> {
+    prepare::launch(&Wishes {
         system: &args.system,
         search_path: &args.search_path,
         arch: args.arch,
@@ -33,25 +67,22 @@ fn try_run<S: Seam>(args: &RunArgs, seam: &S) -> Result<Exit, Exit> {
         wait: args.wait.into(),
         realtime: args.realtime,
         allow_wx: args.allow.contains(&Allow::Wx),
-    };
-    let Prepared { loaded, launch, timings } = prepare::launch(&wishes)?;
-    let outcome = launch_and_watch(&launch, args, seam, timings)
-        .map_err(|error| refused(&loaded, args.tier, &error))?;
-    for chain in report::waiting(&launch.plan, &outcome) {
-        tell(&format!("a call can never return: {chain}"));
-    }
-    Ok(report::exit(&outcome))
+    })
 }
 
 fn launch_and_watch<S: Seam>(
     launch: &Launch,
     args: &RunArgs,
     seam: &S,
-    mut timings: Timings,
+    signals: Option<SignalFd>,
+    timings: &mut Timings,
 ) -> Result<monitor::Outcome, LaunchError> {
     let failed = |what: &'static str| move |source| LaunchError::Prepare { what: what.into(), source };
     descriptor::raise_limit().map_err(io::Error::from).map_err(failed("raising the limit on open files"))?;
-    let signals = prepare::take_signals().map_err(failed("taking signals"))?;
+    let signals = match signals {
+        Some(signals) => signals,
+        None => prepare::take_signals().map_err(failed("taking signals"))?,
+    };
     let mut resources = launch::prepare(launch)?;
     timings.done("creating memory and pipes");
     let running = launch::start(launch, &resources, &signals, seam)?;
@@ -64,7 +95,7 @@ fn launch_and_watch<S: Seam>(
     }
     timings.done("confining the launcher itself");
     if args.timings {
-        eprint!("{}", timings.table(&running));
+        told::print(&timings.table(&running));
     }
     let priorities = match (args.schedule, args.realtime) {
         (Schedule::Microkit, _) => "seL4's rules decide who runs",
@@ -77,7 +108,7 @@ fn launch_and_watch<S: Seam>(
         until: Until { idle: args.until_idle, limit: args.timeout },
         policy: args.on_fault.into(),
     };
-    let on_fault = |fault: &monitor::Fault, policy| tell(&report::fault(&launch.plan, fault, policy));
+    let on_fault = |fault: &monitor::Fault, policy| told::say(&report::fault(&launch.plan, fault, policy));
     monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
         .map_err(|source| LaunchError::Confined { what: "watching the system".into(), source })
 }

@@ -12,7 +12,7 @@ pub fn run(directory: &Path) -> Exit {
     match write_sdk(directory) {
         Ok(()) => Exit::Success,
         Err(error) => {
-            eprintln!("mk-sandbox: cannot write the SDK: {error}");
+            super::told::tell(&format!("cannot write the SDK: {error}"));
             Exit::Internal
         }
     }

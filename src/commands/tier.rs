@@ -35,7 +35,7 @@ pub fn require(tier: Tier) -> Result<Granted, Exit> {
     let host = probe::host();
     let granted = judge(&host, tier).map_err(told)?;
     if tier != Tier::Full {
-        eprintln!("mk-sandbox: {}", announcement(&host, tier));
+        super::told::say(&announcement(&host, tier));
     }
     Ok(granted)
 }
@@ -49,7 +49,7 @@ pub fn explain(tier: Tier) -> Result<(), Exit> {
 }
 
 fn told(why: String) -> Exit {
-    eprintln!("mk-sandbox: {}", why.trim_end());
+    super::told::tell(why.trim_end());
     Exit::Host
 }
 

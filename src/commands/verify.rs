@@ -2,24 +2,64 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io;
+use std::path::Path;
 
-use super::args::{Format, VerifyArgs};
-use super::prepare::{self, Prepared, Wishes, refused, tell};
+use super::args::VerifyArgs;
+use super::inspect_args::ReportFormat;
+use super::output::OutputFile;
+use super::prepare::{self, Prepared, Wishes, refused};
+use super::{say, told};
+use crate::diagnostic::Source;
 use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError, Schedule, Wait};
 use crate::pd::Shipped;
+use crate::report::formats::{self, Verified};
+use crate::sdf::System;
 use crate::sys::descriptor;
 use crate::verify::{self, Check};
 
-/// Starts the system up to the barrier, looks, ends it.
+/// Starts the system up to the barrier, looks, ends it, writes the report. A report for programs is written also when there was
+/// nothing to look at, so that an older one is not taken for the answer.
 pub fn run(args: &VerifyArgs) -> Exit {
-    match try_run(args) {
-        Ok(exit) | Err(exit) => exit,
+    let output = match args.output.as_deref().map(open).transpose() {
+        Ok(output) => output,
+        Err(exit) => return exit,
+    };
+    match prove(args) {
+        Ok(proof) => {
+            let verified = Verified::new(&proof.source, Some(&proof.system), Ok(&proof.checks));
+            match write(args.format, output, &verified, Some(&proof.checks)) {
+                Exit::Success if proof.checks.iter().all(|check| check.ok) => Exit::Success,
+                Exit::Success => Exit::Findings,
+                failed => failed,
+            }
+        }
+        Err(exit) => {
+            let source = Source { path: args.system.clone(), text: String::new() };
+            let why = told::errors().join("\n");
+            write(args.format, output, &Verified::new(&source, None, Err(&why)), None);
+            exit
+        }
     }
 }
 
-fn try_run(args: &VerifyArgs) -> Result<Exit, Exit> {
+/// What was found.
+struct Proof {
+    source: Source,
+    system: System,
+    checks: Vec<Check>,
+}
+
+fn open(path: &Path) -> Result<OutputFile, Exit> {
+    OutputFile::open(path).map_err(|error| {
+        told::tell(&format!("cannot write `{}`: {error}", path.display()));
+        Exit::Internal
+    })
+}
+
+/// An error has been told when this returns it.
+fn prove(args: &VerifyArgs) -> Result<Proof, Exit> {
     let wishes = Wishes {
         system: &args.system,
         search_path: &args.search_path,
@@ -33,16 +73,12 @@ fn try_run(args: &VerifyArgs) -> Result<Exit, Exit> {
         allow_wx: true,
     };
     let Prepared { loaded, launch, .. } = prepare::launch(&wishes)?;
-    let checks = look(&launch).map_err(|error| refused(&loaded, args.tier, &error))?;
-    let text = match args.format {
-        Format::Human => human(&checks),
-        Format::Json => serde_json::to_string_pretty(&checks).unwrap_or_default() + "\n",
-    };
-    if let Err(error) = io::stdout().write_all(text.as_bytes()) {
-        tell(&format!("standard output: {error}"));
-        return Err(Exit::Internal);
-    }
-    Ok(if checks.iter().all(|check| check.ok) { Exit::Success } else { Exit::Findings })
+    let checks = look(&launch).map_err(|error| match refused(&loaded, args.tier, &error) {
+        // Asked to end before anything was proved: a run may end like that, a proof may not.
+        Exit::Success => Exit::Internal,
+        exit => exit,
+    })?;
+    Ok(Proof { source: loaded.source, system: loaded.system, checks })
 }
 
 fn look(launch: &Launch) -> Result<Vec<Check>, LaunchError> {
@@ -56,20 +92,34 @@ fn look(launch: &Launch) -> Result<Vec<Check>, LaunchError> {
     checks.map_err(failed("asking the kernel about a PD"))
 }
 
-/// For each PD what agrees, by name, and what differs in full.
-fn human(checks: &[Check]) -> String {
-    let mut text = String::new();
-    let mut pds: Vec<&str> = checks.iter().map(|check| check.pd.as_str()).collect();
-    pds.dedup();
-    for pd in pds {
-        let of_pd = || checks.iter().filter(|check| check.pd == pd);
-        let mut agree: Vec<&str> = of_pd().filter(|check| check.ok).map(|check| check.what).collect();
-        agree.dedup();
-        text += &format!("PD `{pd}`\n  agrees: {}\n", agree.join(", "));
-        for Check { what, expected, found, .. } in of_pd().filter(|check| !check.ok) {
-            text += &format!("  DIFFERS: {what}\n    planned: {expected}\n    found:   {found}\n");
+fn write(
+    format: ReportFormat,
+    output: Option<OutputFile>,
+    verified: &Verified<'_>,
+    checks: Option<&[Check]>,
+) -> Exit {
+    let text = match format {
+        // Standard error has the reason.
+        ReportFormat::Human => Ok(checks.map(formats::verified_human).unwrap_or_default()),
+        ReportFormat::Json => verified.json(),
+        ReportFormat::Sarif => verified.sarif(),
+        ReportFormat::Junit => Ok(verified.junit()),
+        ReportFormat::Github => Ok(verified.github()),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            told::tell(&error.to_string());
+            return Exit::Internal;
+        }
+    };
+    let Some(output) = output else { return say(&text) };
+    let path = output.path().display().to_string();
+    match output.finish(&text) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            told::tell(&format!("cannot write `{path}`: {error}"));
+            Exit::Internal
         }
     }
-    let differ = checks.iter().filter(|check| !check.ok).count();
-    text + &format!("{} checks agree with the plan, {differ} differ\n", checks.len() - differ)
 }

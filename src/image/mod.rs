@@ -158,6 +158,11 @@ impl Image {
         &self.name
     }
 
+    /// The file, as it was read.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The libraries it needs, in the file's order, each once. All must be loaded before the image is.
     pub fn needed(&self) -> &[Library] {
         &self.needed

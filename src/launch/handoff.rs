@@ -10,6 +10,7 @@ use super::prepare::Resources;
 use crate::pd::{Handoff, HostEnd, PeerMemory};
 use crate::plan::{DescriptorKind, PdPlan};
 use crate::sdf::PdIndex;
+use crate::sys::abi;
 
 /// The handoff of one PD. `status` and `go` are the ends of the pipes made for this start.
 pub(super) fn handoff(
@@ -63,7 +64,7 @@ pub(super) fn handoff(
         cspace: slots(pd),
         irqs: pd.irqs,
         ioports: pd.ioports,
-        passive: pd.passive,
+        passive: passive(launch, pd),
         schedule: launch.schedule.number(),
         stack_size: pd.stack_size,
         heap_size: pd.heap_size,
@@ -91,4 +92,13 @@ fn slots(pd: &PdPlan) -> [u64; 2] {
         words[usize::from(cap.slot) / 64] |= 1 << (cap.slot % 64);
     }
     words
+}
+
+fn passive(launch: &Launch, pd: &PdPlan) -> u32 {
+    let kind = match pd.passive {
+        true if launch.plan.charges(pd.index) => abi::MK_PASSIVE_CHARGES,
+        true => abi::MK_PASSIVE,
+        false => 0,
+    };
+    kind as u32
 }

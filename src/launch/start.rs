@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::prepare::{Pipe, Resources};
 use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
-use crate::pd::{ARGV0_PREFIX, Failure, Layout, REPORT_MAX, Report, Seam, Step, StepTimes};
+use crate::pd::{ARGV0_PREFIX, Failure, Layer, Layout, REPORT_MAX, Report, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
 use crate::sys::clone::{self, Child, ExecPlan, ExecStep, Parent};
@@ -228,7 +228,11 @@ fn spawn<S: Seam>(
         Tracing::Seize => Parent::This,
         Tracing::Inherited => Parent::Parents,
     };
-    let child = clone::clone_and_exec(clone::NAMESPACES, parent, &exec).map_err(at(Step::Clone))?;
+    let namespaces = match seam.leaves_out(Layer::Namespaces) {
+        false => clone::NAMESPACES,
+        true => clone::NAMESPACES_OF_THE_ROOT,
+    };
+    let child = clone::clone_and_exec(namespaces, parent, &exec).map_err(at(Step::Clone))?;
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
     starting.push(Starting {

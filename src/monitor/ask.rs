@@ -14,7 +14,7 @@ use crate::pd::Seam;
 use crate::plan::CapObject;
 use crate::sdf::PdIndex;
 use crate::sys::trace::Registers;
-use crate::sys::{abi, cputime, remote, trace};
+use crate::sys::{abi, remote, trace};
 
 /// Words of the longest reply to a fault that are looked at.
 const REPLY_WORDS: usize = 20;
@@ -49,6 +49,7 @@ impl<S: Seam> Monitor<'_, S> {
             return Ok(false);
         }
         if self.schedules() {
+            self.scheduler.told(asker);
             // Whoever runs next prints behind what this PD has printed.
             self.print_console(asker.0)?;
         }
@@ -76,6 +77,7 @@ impl<S: Seam> Monitor<'_, S> {
     fn may_ask(&self, asker: PdIndex, ask: Ask) -> bool {
         match ask.op {
             abi::MK_OP_SLEEP | abi::MK_OP_SIGNALLED => self.schedules(),
+            abi::MK_OP_CHARGE => self.launch.plan.charges(asker),
             _ => self.launch.plan.may_ask(asker),
         }
     }
@@ -119,6 +121,7 @@ impl<S: Seam> Monitor<'_, S> {
             }
             abi::MK_OP_SLEEP => self.sleep(asker),
             abi::MK_OP_SIGNALLED => self.signalled_by(asker, a),
+            abi::MK_OP_CHARGE => self.charge(asker, a, on_fault),
             _ => Err(Errno::ENOSYS),
         }
     }
@@ -138,27 +141,6 @@ impl<S: Seam> Monitor<'_, S> {
         let caps = &self.launch.plan.pd(holder).cspace;
         let cap = caps.iter().find(|cap| u64::from(cap.slot) == slot).ok_or(Errno::ENOENT)?;
         if cap.object == object { Ok(cap.pd) } else { Err(Errno::EPERM) }
-    }
-
-    fn take_fault(&mut self, parent: PdIndex, address: u64) -> Result<u64, Errno> {
-        let Some(child) = self.pds[parent.0].inbox.front().copied() else { return Ok(0) };
-        let id = self.launch.plan.pd(child).parent.map_or(0, |(_, id)| id);
-        let Some(pending) = &self.pds[child.0].pending else { return Ok(0) };
-        let message = match &pending.registers {
-            Some(registers) => message::of_fault(&pending.fault, registers),
-            None => message::of_end(),
-        };
-        let info = message.label << 12 | message.words.len() as u64;
-        let mut words = vec![u64::from(id), info];
-        words.extend(&message.words);
-        words.resize(2 + abi::MK_FAULT_MRS as usize, 0);
-        remote::write(self.pid(parent), address, &words)?;
-        // Taken only now: what could not be handed over stays to be taken.
-        self.pds[parent.0].inbox.pop_front();
-        if let Some(pending) = &mut self.pds[child.0].pending {
-            pending.taken = true;
-        }
-        Ok(1)
     }
 
     fn reply_to_fault(
@@ -201,15 +183,10 @@ impl<S: Seam> Monitor<'_, S> {
         }
     }
 
-    fn forget_in_inbox(&mut self, child: PdIndex) {
-        if let Some((parent, _)) = self.launch.plan.pd(child).parent {
-            self.pds[parent.0].inbox.retain(|waiting| *waiting != child);
-        }
-    }
-
     fn suspend(&mut self, target: PdIndex, on_fault: OnFault) -> Result<u64, Errno> {
         self.pds[target.0].holds.suspended = true;
         self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        self.tell_unhandled(on_fault);
         Ok(0)
     }
 
@@ -249,6 +226,9 @@ impl<S: Seam> Monitor<'_, S> {
             registers.rax = 0;
             message::set_flags(&mut registers, Some(&0));
             trace::set_registers(pid, registers)?;
+            self.withdraw_calls(child).map_err(|error| errno(&error))?;
+            self.charge_itself(child);
+            self.hold_for_budgets(on_fault).map_err(|error| errno(&error))?;
         }
         let pd = &mut self.pds[child.0];
         pd.holds.suspended = false;
@@ -289,7 +269,9 @@ impl<S: Seam> Monitor<'_, S> {
 
     fn release(&mut self, target: PdIndex, on_fault: OnFault) -> Result<(), Errno> {
         self.pds[target.0].holds.inspected = false;
-        self.settle(target, on_fault).map_err(|error| errno(&error))
+        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        self.tell_unhandled(on_fault);
+        Ok(())
     }
 
     fn read_registers(
@@ -340,7 +322,7 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn consumed(&mut self, asker: PdIndex, target: PdIndex, address: u64) -> Result<u64, Errno> {
-        let now = cputime::microseconds(self.pid(target))?;
+        let now = self.charged_us(target);
         let since = now.saturating_sub(self.pds[target.0].consumed_us);
         remote::write(self.pid(asker), address, &[since])?;
         self.pds[target.0].consumed_us = now;
@@ -370,6 +352,6 @@ pub(super) fn gone_is_fine(errno: Errno) -> Result<(), Errno> {
     if errno == Errno::ESRCH { Ok(()) } else { Err(errno) }
 }
 
-fn errno(error: &io::Error) -> Errno {
+pub(super) fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

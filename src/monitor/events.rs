@@ -4,17 +4,18 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use super::ask::{Ask, gone_is_fine};
 use super::fault::{self, Fault, Kind};
 use super::message;
 use super::pd::{Pending, Process};
-use super::{EVENTS_A_TURN, Ended, Monitor, OnFault, Policy, RESTART_PAUSE};
+use super::record::Heard;
+use super::{EVENTS_A_TURN, Ended, Monitor, OnFault, Policy, RESTART_PAUSE, wait};
 use crate::launch::{self, LaunchError, end_all};
 use crate::pd::Seam;
 use crate::sdf::PdIndex;
+use crate::sys::floor::cycles;
 use crate::sys::trace::{self, Event, Registers};
 
 impl<S: Seam> Monitor<'_, S> {
@@ -98,6 +99,7 @@ impl<S: Seam> Monitor<'_, S> {
         self.pds[index.0].process = Process::Gone;
         // A PD that had faulted already has been told of.
         if self.pds[index.0].holds.fault {
+            self.tell_unhandled(on_fault);
             return Ok(());
         }
         self.raise(fault::of_end(index, signal), None, on_fault)
@@ -115,19 +117,14 @@ impl<S: Seam> Monitor<'_, S> {
         self.print_console(index.0)?;
         self.end_line(index.0)?;
         self.leave_cpu(index);
-        match self.launch.plan.pd(index).parent {
+        let parent = self.launch.plan.pd(index).parent;
+        let heard = if parent.is_some() { Heard::Parent } else { Heard::User(self.options.policy) };
+        self.record.fault(&fault, registers, heard);
+        match parent {
             Some((parent, _)) => {
                 tracing::debug!(pd = %self.launch.plan.pd(index).name, %fault, "fault, for the parent");
-                self.pds[index.0].pending = Some(Pending { fault, registers, taken: false });
-                let parent_pd = &mut self.pds[parent.0];
-                parent_pd.inbox.push_back(index);
-                parent_pd.raised += 1;
-                let raised = parent_pd.raised;
-                if let Some(page) = &self.resources.supervisors[parent.0] {
-                    page.read_write.write_all_at(&raised.to_le_bytes(), 0)?;
-                }
-                self.ring(parent);
-                self.wake(parent);
+                let pending = Pending { fault, registers, since: cycles(), taken: false, told: false };
+                self.post(index, parent, pending)?;
             }
             None => {
                 let policy = self.options.policy;
@@ -142,6 +139,7 @@ impl<S: Seam> Monitor<'_, S> {
                 }
             }
         }
+        self.tell_unhandled(on_fault);
         self.reschedule(on_fault)
     }
 
@@ -164,6 +162,7 @@ impl<S: Seam> Monitor<'_, S> {
             end_all(std::iter::once(&old.pd.child));
             self.pds[index.0].process = Process::Gone;
         }
+        self.withdraw_calls(index)?;
         let started = launch::start_again(self.launch, self.resources, self.signals, self.seam, index);
         let pd = match started {
             Ok(Some(pd)) => pd,
@@ -174,16 +173,22 @@ impl<S: Seam> Monitor<'_, S> {
             }
             Err(error) => return Err(io::Error::other(error)),
         };
+        self.record.fresh_start(index);
         let watched = &mut self.pds[index.0];
         watched.pd = pd;
         watched.process = Process::Stopped;
         watched.holds.fault = false;
         watched.pending = None;
         watched.consumed_us = 0;
-        self.budgets.begin_again(index);
+        self.open_account(index);
         self.scheduler.begin_again(index);
         self.wake(index);
         self.open_watch(index)
+    }
+
+    /// What a PD that starts again was calling for is not served any more, if nobody has begun to.
+    pub(super) fn withdraw_calls(&mut self, index: PdIndex) -> io::Result<()> {
+        wait::withdraw(self.launch.plan.pd(index), |pd| self.channels_of(pd))
     }
 
     /// A PD has stopped because it was told to. What it did just before, a fault or a launcher call, comes first: later it would stop for

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use nix::unistd::Pid;
 
 use super::decode;
+use super::explain::{self, DeniedCall};
 use crate::image::Image;
 use crate::pd::Layout;
 use crate::plan::{MapPlan, PAGE, PdPlan, Plan};
-use crate::policy::syscall_name;
 use crate::sdf::PdIndex;
 use crate::sys::procfs::{self, Mapping};
 use crate::sys::trace::{Registers, SignalInfo};
@@ -74,6 +74,8 @@ pub struct Fault {
     pub place: String,
     /// Why that is not allowed, or what probably happened.
     pub reason: String,
+    /// More of a system call.
+    pub call: Option<DeniedCall>,
 }
 
 impl Fault {
@@ -96,10 +98,15 @@ pub fn of_stop(
     let maps = procfs::maps(pid).unwrap_or_default();
     let kind = kind(pid, info, registers, &maps);
     let code = Code { maps: &maps, image: image.0, name: image.1, layout };
+    let call = match &kind {
+        Kind::Syscall { number, arguments } => Some(explain::denied(pid, *number, arguments)),
+        _ => None,
+    };
     Fault {
         pd: pd.index,
         place: place(&code, pid, registers),
-        reason: reason(plan, pd, layout, &kind),
+        reason: call.as_ref().map_or_else(|| reason(plan, pd, layout, &kind), |call| call.why.into()),
+        call,
         registers: Some((registers.rip, registers.rsp)),
         kind,
     }
@@ -112,7 +119,14 @@ pub fn of_end(pd: PdIndex, signal: Option<i32>) -> Fault {
         Some(_) => "ended from outside",
         None => "its process exited",
     };
-    Fault { pd, kind: Kind::Ended { signal }, registers: None, place: String::new(), reason: reason.into() }
+    Fault {
+        pd,
+        kind: Kind::Ended { signal },
+        registers: None,
+        place: String::new(),
+        reason: reason.into(),
+        call: None,
+    }
 }
 
 fn kind(pid: Pid, info: SignalInfo, registers: &Registers, maps: &[Mapping]) -> Kind {
@@ -235,14 +249,13 @@ fn is_behind_call(pid: Pid, address: u64) -> bool {
 
 fn reason(plan: &Plan, pd: &PdPlan, layout: Layout, kind: &Kind) -> String {
     match kind {
-        Kind::Syscall { .. } => "no PD may make this system call".into(),
         Kind::Breakpoint => "a breakpoint instruction".into(),
         Kind::Exception { signal, .. } => match *signal {
             libc::SIGFPE => "an arithmetic exception, as a division by zero".into(),
             libc::SIGILL => "an illegal instruction, as __builtin_trap or ud2".into(),
             _ => "a general protection fault, as a privileged instruction or a non-canonical address".into(),
         },
-        Kind::Ended { .. } => String::new(),
+        Kind::Ended { .. } | Kind::Syscall { .. } => String::new(),
         Kind::Memory { address, access, present } => {
             memory_reason(plan, pd, layout, *address, *access, *present)
         }
@@ -300,13 +313,10 @@ impl std::fmt::Display for Fault {
                 };
                 write!(f, "{what} {address:#x}")?;
             }
-            Kind::Syscall { number, arguments } => {
-                let arguments = arguments.map(|argument| format!("{argument:#x}")).join(", ");
-                match u64::try_from(*number).ok().and_then(syscall_name) {
-                    Some(name) => write!(f, "denied system call {name}({arguments})")?,
-                    None => write!(f, "denied system call {number}({arguments})")?,
-                }
-            }
+            Kind::Syscall { number, .. } => match &self.call {
+                Some(call) => write!(f, "denied system call {}", call.shown)?,
+                None => write!(f, "denied system call {number}")?,
+            },
             Kind::Exception { signal, .. } => write!(f, "{}", crate::sys::trace::signal_name(*signal))?,
             Kind::Breakpoint => write!(f, "breakpoint")?,
             Kind::Ended { signal: Some(signal) } => {
@@ -316,6 +326,12 @@ impl std::fmt::Display for Fault {
         }
         if !self.reason.is_empty() {
             write!(f, ": {}", self.reason)?;
+        }
+        if let Some(call) = &self.call {
+            write!(f, "\n  {}", call.rule)?;
+            if let Some(instead) = call.instead {
+                write!(f, "\n  instead: {instead}")?;
+            }
         }
         if !self.place.is_empty() {
             write!(f, "\n  at {}", self.place)?;

@@ -9,12 +9,15 @@ mod console;
 mod decode;
 mod domains;
 mod events;
+mod explain;
 mod fault;
 mod idle;
+mod inbox;
 mod message;
 mod output;
 mod pd;
 mod printing;
+mod record;
 mod schedule;
 mod timer;
 mod wait;
@@ -28,15 +31,18 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signalfd::SignalFd;
 
 pub use console::{Console, Mode};
+pub use explain::DeniedCall;
 pub use fault::{Access, Fault, Kind};
+pub use record::{Heard, PdEnd, Recorded, State};
 pub use wait::Waiting;
 
 use pd::{Process, Watched};
 
-use crate::launch::{Launch, Resources, RunningPd, Schedule, end_all};
+use crate::launch::{Launch, Resources, RunningPd, end_all};
 use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::descriptor::{bytes_waiting, has_room};
+use crate::sys::procfs;
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +86,12 @@ pub struct Outcome {
     pub faults: Vec<Fault>,
     /// Calls nobody had answered at the end, when that was idleness or the time limit.
     pub waiting: Vec<Waiting>,
+    /// The first faults of each PD, handled ones included, in the order they happened.
+    pub recorded: Vec<Recorded>,
+    /// How each PD was.
+    pub pds: Vec<PdEnd>,
+    /// How long the barrier was open.
+    pub ran: Duration,
 }
 
 /// How a fault that no parent handles is told as it happens, with what becomes of the PD.
@@ -127,6 +139,7 @@ struct Monitor<'a, S> {
     budgets: budget::Budgets,
     domains: Option<domains::Domains>,
     scheduler: schedule::Scheduler,
+    record: record::Record,
     output: output::Output,
     epoll: Epoll,
     /// The reader of standard output has stalled, and the consoles are not listened to until it reads on.
@@ -163,12 +176,14 @@ pub fn run<S: Seam>(
         budgets: budget::Budgets::new(&launch.plan),
         domains: domains::Domains::new(&launch.plan),
         scheduler: schedule::Scheduler::new(&launch.plan),
+        record: record::Record::new(launch.plan.pds.len()),
         output: output::Output::default(),
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         stalled: false,
         ended: None,
     };
     let ended = monitor.watch(on_fault);
+    let (pds, ran) = (monitor.ends(), monitor.record.elapsed());
     end_all(monitor.pds.iter().filter(|pd| pd.process != Process::Gone).map(|pd| &pd.pd.child));
     let waiting = match &ended {
         Ok(Ended::Idle | Ended::Limit) => monitor.unanswered(),
@@ -176,7 +191,8 @@ pub fn run<S: Seam>(
     };
     monitor.print_consoles()?;
     monitor.tell_untaken(on_fault);
-    Ok(Outcome { ended: ended?, faults: monitor.faults, waiting })
+    let recorded = monitor.record.faults;
+    Ok(Outcome { ended: ended?, faults: monitor.faults, waiting, recorded, pds, ran })
 }
 
 impl<S: Seam> Monitor<'_, S> {
@@ -191,6 +207,7 @@ impl<S: Seam> Monitor<'_, S> {
         for index in self.indices() {
             self.open_watch(index)?;
         }
+        self.open_accounts();
         let deadline = until.limit.map(|limit| Instant::now() + limit);
         self.hold_for_domain();
         self.reschedule(on_fault)?;
@@ -287,11 +304,14 @@ impl<S: Seam> Monitor<'_, S> {
     }
 
     fn is_idle(&self) -> bool {
-        if self.launch.schedule == Schedule::Microkit {
-            return self.restarts.is_empty() && self.nobody_ready();
-        }
-        if !self.restarts.is_empty() {
+        // Who has been killed while stopped has an end that is still to be told.
+        let held = |pd: &Watched| pd.holds.lasting() || self.schedules();
+        let mut stopped = self.pds.iter().filter(|pd| pd.process != Process::Gone && held(pd));
+        if !self.restarts.is_empty() || !stopped.all(|pd| procfs::is_stopped(pd.pd.child.pid)) {
             return false;
+        }
+        if self.schedules() {
+            return self.nobody_ready();
         }
         let can_run = self
             .pds
@@ -316,18 +336,13 @@ impl<S: Seam> Monitor<'_, S> {
         })
     }
 
-    fn unanswered(&self) -> Vec<Waiting> {
-        wait::unanswered(&self.launch.plan, |pd| &self.resources.channels[pd.0].read_write)
+    /// The channel memory of a PD.
+    fn channels_of(&self, pd: PdIndex) -> &std::fs::File {
+        &self.resources.channels[pd.0].read_write
     }
 
-    /// Faults that wait in an inbox at the end: their parents never took them, so nobody handled them.
-    fn tell_untaken(&mut self, on_fault: OnFault) {
-        for pd in &mut self.pds {
-            if let Some(pending) = pd.pending.take_if(|pending| !pending.taken) {
-                on_fault(&pending.fault, Policy::Continue);
-                self.faults.push(pending.fault);
-            }
-        }
+    fn unanswered(&self) -> Vec<Waiting> {
+        wait::unanswered(&self.launch.plan, |pd| self.channels_of(pd))
     }
 }
 

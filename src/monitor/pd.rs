@@ -59,8 +59,12 @@ pub(super) struct Pending {
     pub fault: Fault,
     /// At the time of the fault; `None` when the process is gone.
     pub registers: Option<Registers>,
+    /// When, in time stamp counter cycles.
+    pub since: u64,
     /// Its parent has been given the message.
     pub taken: bool,
+    /// The user has been told, since nobody is left to handle it.
+    pub told: bool,
 }
 
 /// One PD.
@@ -72,7 +76,7 @@ pub(super) struct Watched {
     pub process: Process,
     pub holds: Holds,
     pub pending: Option<Pending>,
-    /// Children whose faults wait to be taken, in the order they happened.
+    /// Children whose faults wait to be taken, in the order they will be.
     pub inbox: VecDeque<PdIndex>,
     /// Count of faults ever raised for this parent: what its supervisor page says.
     pub raised: u64,

@@ -1,6 +1,10 @@
 //! seL4's scheduling, for `--schedule microkit`: PDs with the same `cpu` share one virtual CPU, on which exactly one runs: of those
 //! that can, the one with the highest priority, in turn among equals. PDs tell of every event by a launcher call and stop in it, so a switch
 //! is immediate; one that never tells anything is stopped from outside when its turn is over.
+//!
+//! On one virtual CPU every decision is made at a launcher call or fault of the one PD that runs, from what has happened so far: the same
+//! system gives the same transcript every time. Time comes in only where somebody's time is over: a budget, a domain, a turn of an equal that
+//! has computed for all of it without a launcher call.
 
 #![forbid(unsafe_code)]
 
@@ -41,9 +45,32 @@ struct Turn {
     woken: bool,
     /// The lower, the sooner among equals.
     since: u64,
-    /// CPU time at which its turn is over. In time that it has really run, so that a busy host does not change whose turn it is. `None`:
-    /// its next turn has not begun.
-    turn_over_us: Option<u64>,
+    /// How far its turn is; `None`: its next turn has not begun.
+    spent: Option<Spent>,
+    /// It has made a launcher call since its turn was last looked at.
+    told: bool,
+}
+
+/// CPU times of a PD, in microseconds: what it has really run, so that a busy host does not change whose turn it is.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    /// When its turn began.
+    from: u64,
+    /// When it was last seen to have told something.
+    silent_from: u64,
+}
+
+impl Turn {
+    /// Microseconds until its turn is over at the earliest, at this CPU time of its.
+    fn left(&mut self, ran: u64) -> u64 {
+        let spent = self.spent.get_or_insert(Spent { from: ran, silent_from: ran });
+        if std::mem::take(&mut self.told) {
+            spent.silent_from = ran;
+        }
+        let silent = self.turn_us.saturating_sub(ran.saturating_sub(spent.silent_from));
+        let all = self.turn_us.saturating_mul(TALKING_TURNS).saturating_sub(ran.saturating_sub(spent.from));
+        silent.min(all)
+    }
 }
 
 /// A virtual CPU.
@@ -67,6 +94,10 @@ struct Look {
 /// would decide how far it comes, and no two runs would be the same.
 const SHORTEST_TURN_US: u64 = 10_000;
 const LONGEST_STRETCHED_TURN_US: u64 = 100_000;
+
+/// A turn is over when a PD has run for that long and told the launcher nothing. One that does tell, and so has its place in the order of
+/// events, keeps its turn for up to so many times as long: how much time it needs for that differs from run to run.
+const TALKING_TURNS: u64 = 10;
 
 /// The turns of a group of equals, from their periods.
 fn turns(periods_us: &[u64]) -> Vec<u64> {
@@ -95,7 +126,8 @@ impl Scheduler {
                 ready: true,
                 woken: false,
                 since: pd.index.0 as u64,
-                turn_over_us: None,
+                spent: None,
+                told: false,
             })
             .collect();
         let cpus = pds.iter().map(|pd| (pd.cpu, Cpu::default())).collect();
@@ -109,12 +141,17 @@ impl Scheduler {
     fn move_to_back(&mut self, pd: PdIndex) {
         self.clock += 1;
         self.pds[pd.0].since = self.clock;
-        self.pds[pd.0].turn_over_us = None;
+        self.pds[pd.0].spent = None;
     }
 
     /// A fresh process has used no CPU time.
     pub fn begin_again(&mut self, pd: PdIndex) {
-        self.pds[pd.0].turn_over_us = None;
+        self.pds[pd.0].spent = None;
+    }
+
+    /// A PD makes a launcher call.
+    pub fn told(&mut self, pd: PdIndex) {
+        self.pds[pd.0].told = true;
     }
 }
 
@@ -244,9 +281,8 @@ impl<S: Seam> Monitor<'_, S> {
     /// Begins a turn, or goes on with one that a higher priority had broken into.
     fn begin_turn(&mut self, pd: PdIndex) -> Look {
         let ran_us = cputime::microseconds(self.pid(pd)).unwrap_or(0);
-        let turn = &mut self.scheduler.pds[pd.0];
-        let over = *turn.turn_over_us.get_or_insert(ran_us.saturating_add(turn.turn_us));
-        Look { at: Instant::now() + Duration::from_micros(over.saturating_sub(ran_us)), ran_us }
+        let left = self.scheduler.pds[pd.0].left(ran_us);
+        Look { at: Instant::now() + Duration::from_micros(left), ran_us }
     }
 
     /// Ends turns that are over.
@@ -261,7 +297,7 @@ impl<S: Seam> Monitor<'_, S> {
             .collect();
         for (number, pd, look) in looks {
             let ran_us = cputime::microseconds(self.pid(pd)).unwrap_or(0);
-            let left = self.scheduler.pds[pd.0].turn_over_us.unwrap_or(0).saturating_sub(ran_us);
+            let left = self.scheduler.pds[pd.0].left(ran_us);
             // Who sleeps though it has the CPU waits for its console to be read: its turn is over as well. Who was kept off by a busy host is
             // not asleep.
             let is_blocked = ran_us == look.ran_us && procfs::is_asleep(self.pid(pd));
@@ -286,7 +322,7 @@ impl<S: Seam> Monitor<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::turns;
+    use super::{TALKING_TURNS, Turn, turns};
 
     #[test]
     fn turns_keep_the_proportion_of_periods() {
@@ -297,5 +333,30 @@ mod tests {
         assert_eq!(turns(&[1, 1_000_000]), [1, 1_000_000]);
         assert_eq!(turns(&[0, u64::MAX]), [1, u64::MAX]);
         assert!(turns(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_turn_is_over_in_silence_or_after_many_times_its_length() {
+        let mut turn = Turn {
+            cpu: 0,
+            priority: 1,
+            turn_us: 1000,
+            ready: true,
+            woken: false,
+            since: 0,
+            spent: None,
+            told: false,
+        };
+        assert_eq!(turn.left(500), 1000);
+        assert_eq!(turn.left(1400), 100);
+        turn.told = true;
+        assert_eq!(turn.left(1450), 1000);
+        assert_eq!(turn.left(2450), 0);
+        for ran in (2500..).step_by(500).take_while(|ran| *ran < 500 + 1000 * TALKING_TURNS) {
+            turn.told = true;
+            assert_eq!(turn.left(ran), (500 + 1000 * TALKING_TURNS - ran).min(1000));
+        }
+        turn.told = true;
+        assert_eq!(turn.left(500 + 1000 * TALKING_TURNS), 0);
     }
 }

@@ -36,8 +36,8 @@ pub struct Handoff {
     pub irqs: u64,
     /// Bit N: ioport id N.
     pub ioports: u64,
-    /// Runs on its callers' time.
-    pub passive: bool,
+    /// 0 or `MK_PASSIVE…`
+    pub passive: u32,
     /// `MK_SCHEDULE_…`
     pub schedule: u32,
     /// Bytes.

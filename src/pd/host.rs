@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::handoff::{Handoff, Layout, Report};
-use super::seam::Seam;
+use super::seam::{Layer, Seam};
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
@@ -91,7 +91,9 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
 
     step(Step::Hostname)?;
-    nix::unistd::sethostname(&name).map_err(at(Step::Hostname))?;
+    if !seam.leaves_out(Layer::Namespaces) {
+        nix::unistd::sethostname(&name).map_err(at(Step::Hostname))?;
+    }
 
     step(Step::Channels)?;
     let channels = map::channels(handoff).map_err(at(Step::Channels))?;
@@ -107,13 +109,17 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     let libmicrokit = load::libraries(handoff)?;
 
     step(Step::Root)?;
-    let image_path = root::make(handoff)?;
+    let image_path = root::make(handoff, seam.leaves_out(Layer::Namespaces))?;
 
     step(Step::Limits)?;
-    privilege::limit_resources().map_err(at(Step::Limits))?;
+    if !seam.leaves_out(Layer::Limits) {
+        privilege::limit_resources().map_err(at(Step::Limits))?;
+    }
 
     step(Step::Capabilities)?;
-    privilege::drop_capabilities().map_err(at(Step::Capabilities))?;
+    if !seam.leaves_out(Layer::Capabilities) {
+        privilege::drop_capabilities().map_err(at(Step::Capabilities))?;
+    }
 
     step(Step::Privileges)?;
     privilege::no_new_privileges().map_err(at(Step::Privileges))?;
@@ -129,8 +135,11 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     let own_maps = arrange_descriptors(handoff, own_maps).map_err(at(Step::Descriptors))?;
 
     step(Step::Landlock)?;
-    confine::landlock_image_only(handoff.landlock_abi, &image_path)?;
-    let no_files = ManuallyDrop::new(confine::landlock_nothing(handoff.landlock_abi)?);
+    let mut no_files = ManuallyDrop::new(None);
+    if !seam.leaves_out(Layer::Landlock) {
+        confine::landlock_image_only(handoff.landlock_abi, &image_path)?;
+        *no_files = Some(confine::landlock_nothing(handoff.landlock_abi)?);
+    }
 
     step(Step::LoadingFilter)?;
     install(&handoff.loading_filters).map_err(at(Step::LoadingFilter))?;
@@ -139,7 +148,9 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     let image = load::image(&image_path)?;
 
     step(Step::LandlockAll)?;
-    landlock::restrict_self(ManuallyDrop::into_inner(no_files)).map_err(at(Step::LandlockAll))?;
+    if let Some(no_files) = ManuallyDrop::into_inner(no_files) {
+        landlock::restrict_self(no_files).map_err(at(Step::LandlockAll))?;
+    }
 
     step(Step::Variables)?;
     load::variables(handoff, &image);
@@ -167,13 +178,15 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     report(handoff.status, &Report::Layout(layout, Box::new(times.map(Cell::into_inner))));
     let filters = std::mem::take(&mut handoff.final_filters);
     let top = stack + handoff.stack_size;
-    finish(handoff.status, held, &filters, libmicrokit.start, page, top)
+    // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
+    let numbers = (!seam.leaves_out(Layer::Limits)).then_some(held as u64 + 1);
+    finish(handoff.status, numbers, &filters, libmicrokit.start, page, top)
 }
 
 /// The last acts: nothing here can be reported any more but by how the process ends.
 fn finish(
     status: RawFd,
-    held: usize,
+    numbers: Option<u64>,
     filters: &[Program],
     mk_start: u64,
     handoff: *const crate::sys::abi::Handoff,
@@ -181,8 +194,7 @@ fn finish(
 ) -> ! {
     // SAFETY: the status pipe is this function's alone.
     let closed = descriptor::close_owned(unsafe { descriptor::adopt(status) });
-    // Descriptor 0 stays closed, so the numbers held are 1 to `held`.
-    let limited = privilege::limit_to_what_is_there(held as u64 + 1);
+    let limited = numbers.map_or(Ok(()), privilege::limit_to_what_is_there);
     if closed.and(limited).and_then(|()| install(filters)).is_err() {
         sys::exit_now(FAILED_UNREPORTED);
     }

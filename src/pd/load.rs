@@ -111,7 +111,7 @@ pub(super) fn fill_handoff(
         notifications: mask(abi::MK_MAY_NOTIFY),
         pps: mask(abi::MK_MAY_CALL),
         ioports: handoff.ioports,
-        passive: handoff.passive.into(),
+        passive: handoff.passive,
         wait: handoff.wait,
         spin_cycles: handoff.spin_cycles,
         schedule: handoff.schedule,

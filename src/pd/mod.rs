@@ -12,5 +12,5 @@ mod step;
 
 pub use handoff::{Handoff, HostEnd, Layout, PeerMemory, REPORT_MAX, Report, Without};
 pub use host::{ARGV0_PREFIX, entry};
-pub use seam::{Seam, Shipped};
+pub use seam::{Layer, Seam, Shipped};
 pub use step::{Failure, Step, StepTimes};

@@ -22,7 +22,8 @@ const MOUNT_POINT: &str = "/proc";
 const NONE: Option<&str> = None;
 
 /// Returns the image's path in the new root. The file system allows execution, since dlopen maps the image executable from it.
-pub(super) fn make(handoff: &Handoff) -> Result<PathBuf, Failure> {
+/// `keep_old`, which only a test can ask for, leaves the host's root in place and the image in the tmpfs below it.
+pub(super) fn make(handoff: &Handoff, keep_old: bool) -> Result<PathBuf, Failure> {
     let kernel =
         |what: &'static str| move |errno| Failure { detail: what.into(), ..Failure::new(Step::Root, errno) };
     let file_error = |what: &'static str| {
@@ -50,6 +51,9 @@ pub(super) fn make(handoff: &Handoff) -> Result<PathBuf, Failure> {
     io::copy(&mut image, &mut copy).map_err(file_error("copying the image"))?;
     drop(copy);
 
+    if keep_old {
+        return Ok(PathBuf::from(MOUNT_POINT).join(&handoff.image_name));
+    }
     pivot_root(".", ".").map_err(kernel("pivot_root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(kernel("leaving the old root"))?;
     chdir("/").map_err(kernel("entering the new root"))?;

@@ -1,5 +1,5 @@
-//! Where tests make a start-up step fail. The shipped binary is built with [`Shipped`], which does nothing; only test programs
-//! have another.
+//! Where tests make a start-up step fail, or leave a layer of the sandbox out to see what the others do without it. The shipped binary is
+//! built with [`Shipped`], which does nothing and leaves nothing out; only test programs have another.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,21 @@ use nix::unistd::Pid;
 use super::step::Step;
 use crate::policy::Policy;
 
+/// A layer that a test can leave out. The filters, mseal and memory-deny-write-execute are not among them: a test takes those out of its
+/// own [`crate::launch::Launch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The Landlock domains.
+    Landlock,
+    /// Every namespace but the user and the mount namespace, and the empty root: the PD sees the host's files, in a mount namespace that
+    /// only keeps its mounts from the host.
+    Namespaces,
+    /// The empty capability sets and the locked securebits.
+    Capabilities,
+    /// Resource limits.
+    Limits,
+}
+
 /// Asked before every step of every PD, in the launcher and in the PD host.
 pub trait Seam: Sized {
     /// What the PD host is told on its command line, so that its side of the seam does the same.
@@ -17,6 +32,11 @@ pub trait Seam: Sized {
     fn from_argument(argument: &str) -> Self;
     /// An error makes the step fail with it.
     fn before(&self, step: Step, pd: &str) -> Result<(), Errno>;
+    /// Whether this layer is left out. Nothing is where a seam does not say so.
+    #[inline(always)]
+    fn leaves_out(&self, _: Layer) -> bool {
+        false
+    }
     /// An error makes the launcher's own confinement fail with it.
     fn before_own(&self) -> Result<(), Errno> {
         Ok(())

@@ -239,6 +239,21 @@ impl Plan {
         !pd.children.is_empty() || !pd.cspace.is_empty()
     }
 
+    /// True for a passive PD that runs on time which somebody counts, because it is limited or can be asked for: it has to say whose it is.
+    pub fn charges(&self, index: PdIndex) -> bool {
+        let pd = self.pd(index);
+        let is_counted = |caller: PdIndex| {
+            let caller = self.pd(caller);
+            let is_of_caller =
+                |cap: &CapPlan| cap.object == CapObject::SchedContext && cap.pd == caller.index;
+            caller.budget_us < caller.period_us
+                || self.pds.iter().flat_map(|pd| &pd.cspace).any(is_of_caller)
+                // Callers have strictly lower priorities, so this ends.
+                || self.charges(caller.index)
+        };
+        pd.passive && pd.ends.iter().any(|end| end.rights.serves && is_counted(end.peer))
+    }
+
     /// The PD with this index.
     pub fn pd(&self, index: PdIndex) -> &PdPlan {
         &self.pds[index.0]

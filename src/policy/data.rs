@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::constants::constant;
+
 /// One policy file: the rules of one filter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -146,6 +148,29 @@ impl fmt::Display for Operand {
         match self {
             Self::Number(number) => number.fmt(f),
             Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+impl Arg {
+    /// Whether a call with these arguments meets the condition; no for a value that only the plan knows.
+    pub fn holds(&self, arguments: &[u64; 6]) -> bool {
+        let number = |operand: &Operand| match operand {
+            Operand::Number(number) => Some(*number as u64),
+            Operand::Words(words) => {
+                words.split('|').try_fold(0, |bits, word| Some(bits | constant(word)? as u64))
+            }
+        };
+        let mask = self.mask.as_ref().map_or(Some(u64::MAX), number);
+        let (Some(value), Some(mask), Some(argument)) =
+            (number(&self.value), mask, arguments.get(usize::from(self.index)))
+        else {
+            return false;
+        };
+        let (argument, value) = (argument & self.width.mask(), value & self.width.mask());
+        match self.op {
+            Op::Eq | Op::MaskedEq => argument & mask == value,
+            Op::Subset => argument & !value == 0,
         }
     }
 }

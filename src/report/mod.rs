@@ -6,6 +6,8 @@ pub mod formats;
 pub mod graph;
 pub mod lint;
 pub mod lock;
+pub mod outcome;
+pub mod rights;
 pub mod show;
 pub mod words;
 
@@ -23,7 +25,7 @@ pub fn fault(plan: &Plan, fault: &Fault, policy: Policy) -> String {
     let left = match (policy, plan.pd(fault.pd).parent) {
         (Policy::Restart, _) => "it is started again",
         (Policy::Stop, _) => "the system ends",
-        (Policy::Continue, Some(_)) => "its parent has not taken it",
+        (Policy::Continue, Some(_)) => "its parent has not taken it, and nobody handles it",
         (Policy::Continue, None) if fault.is_end() => "nobody handles it: it is gone, the others go on",
         (Policy::Continue, None) => "nobody handles it: it stays stopped, the others go on",
     };

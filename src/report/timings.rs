@@ -28,6 +28,19 @@ impl Timings {
         self.phases.push((what, floor::cycles()));
     }
 
+    /// What has been named so far, each with its milliseconds.
+    pub fn phases(&self) -> Vec<(&'static str, f64)> {
+        let (end, elapsed) = (floor::cycles(), self.start.0.elapsed());
+        let cycles = end.saturating_sub(self.start.1).max(1);
+        let milliseconds = elapsed.as_secs_f64() * 1e3 / cycles as f64;
+        let mut last = self.start.1;
+        let took = |(what, at): &(&'static str, u64)| {
+            let cycles = at.saturating_sub(std::mem::replace(&mut last, *at));
+            (*what, cycles as f64 * milliseconds)
+        };
+        self.phases.iter().map(took).collect()
+    }
+
     /// The table, when every PD is ready.
     pub fn table(&self, pds: &[RunningPd]) -> String {
         let (end, elapsed) = (floor::cycles(), self.start.0.elapsed());

@@ -19,6 +19,9 @@ pub const NAMESPACES: u64 = (CLONE_NEWTIME
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
+/// What a PD's root is made in: all that is left where a test leaves the others out.
+pub const NAMESPACES_OF_THE_ROOT: u64 = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
+
 /// include/uapi/linux/sched.h
 const CLONE_NEWTIME: libc::c_int = 0x80;
 

@@ -222,7 +222,7 @@ impl HostReport {
 }
 
 /// Files whose content explains a refusal.
-pub const SETTINGS: [&str; 15] = [
+pub const SETTINGS: [&str; 16] = [
     "/proc/sys/kernel/unprivileged_userns_clone",
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
     "/proc/sys/kernel/yama/ptrace_scope",
@@ -236,6 +236,7 @@ pub const SETTINGS: [&str; 15] = [
     "/proc/sys/user/max_uts_namespaces",
     "/proc/sys/user/max_cgroup_namespaces",
     "/proc/sys/user/max_time_namespaces",
+    "/proc/self/attr/apparmor/current",
     "/sys/kernel/security/lsm",
     "/sys/fs/selinux/enforce",
 ];

@@ -152,6 +152,20 @@ pub fn is_asleep(pid: Pid) -> bool {
     with_kept(pid, |kept| Ok(asleep(&kept.status).is_some())).unwrap_or(false)
 }
 
+/// True when a process is stopped, by its tracer or by a signal; not when it has been killed while it was.
+pub fn is_stopped(pid: Pid) -> bool {
+    let state =
+        |kept: &Kept| Ok(read_at_start(&kept.status).is_some_and(|text| is_in_state(&text, &['t', 'T'])));
+    with_kept(pid, state).unwrap_or(false)
+}
+
+fn is_in_state(status: &str, states: &[char]) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("State:"))
+        .is_some_and(|state| state.trim().starts_with(states))
+}
+
 /// The file that tells whether a process sleeps, kept open so that looking is cheap.
 #[derive(Debug)]
 pub struct Sleeper(File);
@@ -180,7 +194,8 @@ fn asleep(status: &File) -> Option<Asleep> {
     let text = read_at_start(status)?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let count = |name: &str| field(name)?.parse::<u64>().ok();
-    field("State:")?.starts_with('S').then_some(())?;
+    // Whoever has been killed may sleep on its way out: uninterruptibly, or without memory.
+    field("VmSize:").filter(|_| is_in_state(&text, &['S']))?;
     Some(Asleep { switches: count("voluntary_ctxt_switches:")? + count("nonvoluntary_ctxt_switches:")? })
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod descriptors;
+pub mod kinds;
 mod maps;
 mod process;
 mod syscalls;
@@ -20,7 +21,7 @@ use crate::plan::PdPlan;
 pub struct Check {
     /// The PD's name.
     pub pd: String,
-    /// What was looked at: a stable name for reports.
+    /// What was looked at: an id of [`kinds`].
     pub what: &'static str,
     /// What the plan says.
     pub expected: String,

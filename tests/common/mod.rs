@@ -8,6 +8,7 @@
 
 pub mod markdown;
 mod process;
+pub mod schema;
 
 use std::collections::HashMap;
 use std::fs;

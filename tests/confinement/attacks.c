@@ -19,6 +19,19 @@
 #define MEMFD 20
 
 #define EBADF 9
+#define MEMFD 20
+/* Likewise: of a namespace, a process and a terminal. */
+#define NAMESPACE 22
+#define PIDFD 23
+#define TERMINAL 24
+/* Where the test listens, as an abstract name. */
+#define ABSTRACT "mk-sandbox-probe"
+
+#define EPERM 1
+#define ENOENT 2
+#define ESRCH 3
+#define EBADF 9
+#define ECONNREFUSED 111
 #define ENOMEM 12
 #define AT_FDCWD (-100)
 
@@ -55,8 +68,6 @@ static long call3(long number, long a, long b, long c)
 #define CALL(number) call3(number, 0, 0, 0)
 #define P(pointer) ((long)(uintptr_t)(pointer))
 
-#include "probes.h"
-
 static int is(const char *a, const char *b)
 {
     while (*a != 0 && *a == *b) {
@@ -65,6 +76,18 @@ static int is(const char *a, const char *b)
     }
     return *a == *b;
 }
+
+/* What the host calls itself in a PD; the control has no name of its own. */
+static const char *own_name = "";
+
+/* struct file_handle: of the root directory in the control. */
+static struct {
+    unsigned bytes;
+    int type;
+    unsigned char handle[128];
+} file_handle = {8, 1, {0}};
+
+#include "probes.h"
 
 static const struct probe *find(const char *name)
 {
@@ -94,6 +117,7 @@ static void attempt(char from)
     const struct end *ends = (const struct end *)(microkit_name + ENDS_FROM_NAME);
     peer_words = (volatile uint64_t *)(uintptr_t)ends[1].in;
     peer_status = (volatile uint32_t *)(uintptr_t)ends[1].peer;
+    own_name = microkit_name;
     long result = probe->run();
     if (result < 0) {
         microkit_dbg_puts("refused ");
@@ -124,12 +148,25 @@ void notified(microkit_channel ch)
 
 #else
 
+#undef EPERM
+#undef ENOENT
+#undef ESRCH
+#undef EBADF
+#undef ENOMEM
+#undef ECONNREFUSED
+#undef AT_FDCWD
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void map(unsigned long start, unsigned long size)
@@ -138,6 +175,37 @@ static void map(unsigned long start, unsigned long size)
     if (mmap((void *)start, size, PROT_READ | PROT_WRITE | PROT_EXEC, flags, -1, 0) == MAP_FAILED) {
         perror("mmap");
         _exit(3);
+    }
+}
+
+/* What there is to aim at. What this user cannot have is left out: the probe then fails, and the test knows which may.
+ */
+static void surroundings(void)
+{
+    int mount_id;
+    file_handle.bytes = sizeof(file_handle.handle);
+    name_to_handle_at(AT_FDCWD, "/", (struct file_handle *)&file_handle, &mount_id, 0);
+    dup2(open("/proc/self/ns/uts", O_RDONLY), NAMESPACE);
+    dup2((int)syscall(SYS_pidfd_open, getpid(), 0), PIDFD);
+    /* A terminal of a session of its own. */
+    setsid();
+    int master = fcntl(posix_openpt(O_RDWR | O_NOCTTY), F_DUPFD, 60);
+    if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0) {
+        dup2(open(ptsname(master), O_RDWR), TERMINAL);
+    }
+    /* Where the test does not listen. */
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path + 1, ABSTRACT, sizeof(ABSTRACT) - 1);
+    int listener = fcntl(socket(AF_UNIX, SOCK_STREAM, 0), F_DUPFD, 60);
+    if (bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t) + sizeof(ABSTRACT)) == 0) {
+        listen(listener, 8);
+    }
+    /* A neighbour of this user, who ends with this process. */
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;) {
+            pause();
+        }
     }
 }
 
@@ -164,11 +232,13 @@ int main(int argc, char **argv)
     peer_words = (volatile uint64_t *)(RW + 64);
     peer_status = (volatile uint32_t *)(RW + 128);
     victim_pid = getpid();
-    /* Whoever is root tries it in mounts of its own. */
-    if (geteuid() == 0 && (unshare(CLONE_NEWNS) != 0 || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) != 0)) {
+    /* Whoever is root tries it in mounts of its own, and with a host name of its own. */
+    if (geteuid() == 0 &&
+        (unshare(CLONE_NEWNS | CLONE_NEWUTS) != 0 || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) != 0)) {
         perror("mounts");
         return 3;
     }
+    surroundings();
     /* Descriptors that can be read and written, each with something to read; the second pair is connected crosswise. */
     int low[2], pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, low) != 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) {

@@ -7,23 +7,27 @@ mod cases;
 mod common;
 
 mod ablation;
+mod asked;
 mod attacks;
 mod descriptors;
 mod floods;
 mod memory;
 mod own;
+mod peers;
 mod process;
+mod replaced;
 mod scene;
 mod smaps;
 mod supervision;
 mod sweep;
+mod table;
 
 use std::process::ExitCode;
 
 use mk_sandbox::pd;
 
 fn main() -> ExitCode {
-    pd::entry::<pd::Shipped>();
+    pd::entry::<own::Ablated>();
     if let [first, kind, system] = &std::env::args().skip(1).collect::<Vec<_>>()[..]
         && first == own::LAUNCHER
     {
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     // cargo's own options say nothing to this program; a word selects the cases that have it in their names.
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let mut cases = cases::Cases::new(wanted);
+    let mut held = attacks::Held::default();
     for user in common::users() {
         let scene = scene::Scene::new(user);
         process::cases(&mut cases, &scene);
@@ -39,10 +44,15 @@ fn main() -> ExitCode {
         memory::cases(&mut cases, &scene);
         scene.end();
         supervision::cases(&mut cases, user);
-        attacks::cases(&mut cases, user);
+        attacks::cases(&mut cases, user, &mut held);
         sweep::cases(&mut cases, user);
+        asked::cases(&mut cases, user);
         floods::cases(&mut cases, user);
+        peers::cases(&mut cases, user);
+        replaced::cases(&mut cases, user);
         ablation::cases(&mut cases, user);
     }
+    table::cases(&mut cases, &common::users());
+    println!("attacks held: {} of {}", held.held, held.tried);
     cases.finish()
 }

@@ -41,10 +41,9 @@ static struct {
     int met;
     struct mk_fault fault;
     bool fault_waits;
-    /* Order of faults. */
-    uint64_t ticket;
+    /* When, in cycles. */
+    uint64_t raised;
 } tracees[MAX_PDS];
-static uint64_t next_ticket = 1;
 static int current;
 static bool went_wrong;
 
@@ -216,20 +215,38 @@ void settle_fault(int pd)
     tracees[pd].fault_waits = false;
 }
 
-static int64_t take_fault(int parent, uint64_t address)
+/* The child whose fault is to be taken now; -1: none. */
+static int first_fault(int parent)
 {
     int first = -1;
     for (int i = 0; i < pd_count; i++) {
-        bool waits = pds[i].is_child && pds[i].parent == parent && tracees[i].fault_waits;
-        if (waits && (first < 0 || tracees[i].ticket < tracees[first].ticket)) {
+        if (!pds[i].is_child || pds[i].parent != parent || !tracees[i].fault_waits) {
+            continue;
+        }
+        if (first < 0 || pds[i].priority > pds[first].priority ||
+            (pds[i].priority == pds[first].priority && tracees[i].raised < tracees[first].raised)) {
             first = i;
         }
     }
+    return first;
+}
+
+static void show_first_fault(int parent)
+{
+    int first = first_fault(parent);
+    __atomic_store_n(&pds[parent].supervisor->priority, first < 0 ? 255 : pds[first].priority, __ATOMIC_RELAXED);
+    __atomic_store_n(&pds[parent].supervisor->since, first < 0 ? 0 : tracees[first].raised, __ATOMIC_RELAXED);
+}
+
+static int64_t take_fault(int parent, uint64_t address)
+{
+    int first = first_fault(parent);
     if (first < 0) {
         return 0;
     }
     tracees[first].fault_waits = false;
     write_pd(parent, address, &tracees[first].fault, sizeof(struct mk_fault));
+    show_first_fault(parent);
     return 1;
 }
 
@@ -291,7 +308,7 @@ static void print(int pd, const uint64_t call[5], int64_t result)
 {
     static const char *const names[] = {
         "",           "fault_take", "fault_reply", "pd_restart",  "pd_stop", "pd_resume", "tcb_suspend",
-        "tcb_resume", "tcb_read",   "tcb_write",   "sc_consumed", "sleep",   "signalled"};
+        "tcb_resume", "tcb_read",   "tcb_write",   "sc_consumed", "sleep",   "signalled", "charge"};
     if (call[0] >= sizeof(names) / sizeof(names[0])) {
         return;
     }
@@ -345,7 +362,8 @@ static void faulted(int pd, int signal)
     tracees[pd].fault = fault;
     tracees[pd].faulted = true;
     tracees[pd].fault_waits = true;
-    tracees[pd].ticket = next_ticket++;
+    tracees[pd].raised = __builtin_ia32_rdtsc();
+    show_first_fault(pds[pd].parent);
     __atomic_fetch_add(&pds[pds[pd].parent].supervisor->faults, 1, __ATOMIC_SEQ_CST);
     wake(pds[pd].parent);
 }

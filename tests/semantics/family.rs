@@ -184,18 +184,183 @@ fn faults_wait_for_a_parent_that_is_started_again_as_a_fresh_process() {
     });
 }
 
-/// What a parent has not been told of by the end, nobody has handled.
+/// Where the parent is gone for good, nobody handles what its children do, and that is told as it happens.
+#[test]
+fn faults_that_nobody_is_left_to_handle_are_reported_at_once() {
+    everywhere(|world, schedule| {
+        forgetful(world, |children| pd("parent", "priority=\"5\"", children));
+        let mut running = crate::start(world, schedule, &[]);
+        running.wait_for_stderr("fault: PD `parent`");
+        running.poke_region("board", 0, &1u64.to_le_bytes());
+        running.wait_for_stderr("fault: PD `b`: SIGILL");
+        running.wait_for_stderr("fault: PD `c`: SIGILL");
+        running.signal(Signal::SIGTERM);
+        let outcome = running.wait();
+        outcome.expect(1);
+        assert_eq!(outcome.stderr.matches("fault: PD").count(), 3, "each once: {outcome}");
+        assert!(!outcome.stderr.contains("PD `a`"), "its parent had taken that: {outcome}");
+    });
+}
+
+/// Also those that waited for the parent when it went, with all of its family below it; and of a grandparent nothing is told as long as it
+/// could still restart the parent.
+#[test]
+fn faults_that_wait_when_the_last_who_could_handle_them_goes() {
+    everywhere(|world, schedule| {
+        program(
+            world,
+            "grandparent",
+            r#"
+            volatile uint64_t *board;
+            void init(void) {}
+            void notified(microkit_channel ch) { (void)ch; __builtin_trap(); }
+            seL4_Bool fault(microkit_child child, microkit_msginfo info, microkit_msginfo *reply) {
+                (void)info; (void)reply;
+                printf("child %u\n", child);
+                return seL4_False;
+            }
+            "#,
+        );
+        program(
+            world,
+            "bell",
+            r#"
+            volatile uint64_t *board;
+            void init(void) { while (!board[2]) {} microkit_notify(0); }
+            void notified(microkit_channel ch) { (void)ch; }
+            "#,
+        );
+        forgetful(world, |children| {
+            let parent = pd("parent", "id=\"9\" priority=\"5\"", children);
+            pd("grandparent", "priority=\"6\"", &format!("{BOARD_MAP}{parent}"))
+                + &pd("bell", "priority=\"1\"", BOARD_MAP)
+                + &channel(("grandparent", 0, ""), ("bell", 0, ""))
+        });
+        let mut running = crate::start(world, schedule, &[]);
+        running.wait_for_stdout("grandparent | child 9\n");
+        running.poke_region("board", 0, &1u64.to_le_bytes());
+        for child in ["b", "c"] {
+            running.wait_for_state(child, 't');
+        }
+        running.poke_region("board", 16, &1u64.to_le_bytes());
+        running.wait_for_stderr("fault: PD `b`");
+        running.wait_for_stderr("fault: PD `c`");
+        running.signal(Signal::SIGTERM);
+        let outcome = running.wait();
+        outcome.expect(1);
+        assert_eq!(outcome.stderr.matches("its parent has not taken it").count(), 2, "{outcome}");
+        assert!(outcome.stderr.starts_with("mk-sandbox: fault: PD `grandparent`"), "{outcome}");
+        assert_eq!(outcome.stderr.matches("fault: PD").count(), 3, "{outcome}");
+    });
+}
+
+/// Whoever holds a thread can let it go, so a stopped parent is not gone for good while one of those can act.
+#[test]
+fn faults_wait_for_a_stopped_parent_that_somebody_can_resume() {
+    everywhere(|world, schedule| {
+        program(
+            world,
+            "parent",
+            r#"
+            void init(void) {}
+            void notified(microkit_channel ch) { (void)ch; }
+            seL4_Bool fault(microkit_child child, microkit_msginfo info, microkit_msginfo *reply) {
+                (void)info; (void)reply;
+                printf("child %u\n", child);
+                return seL4_False;
+            }
+            "#,
+        );
+        program(
+            world,
+            "holder",
+            r#"
+            volatile uint64_t *board;
+            void init(void) {
+                (void)seL4_TCB_Suspend(BASE_USER_CAPS + 1);
+                puts("stopped");
+                while (!board[0]) {}
+                if (board[0] == 1) (void)seL4_TCB_Resume(BASE_USER_CAPS + 1); else __builtin_trap();
+            }
+            void notified(microkit_channel ch) { (void)ch; }
+            "#,
+        );
+        program(
+            world,
+            "child",
+            "void init(void) {}\nvoid notified(microkit_channel ch) { (void)ch; __builtin_trap(); }\n",
+        );
+        program(
+            world,
+            "trigger",
+            "volatile uint64_t *board;\nvoid init(void) { while (!board[1]) {} microkit_notify(0); puts(\"rung\"); }\n\
+             void notified(microkit_channel ch) { (void)ch; }\n",
+        );
+        // On another virtual CPU, so that the others go on while it looks at the board.
+        let cpu = if schedule == "microkit" { "cpu=\"1\"" } else { "" };
+        for (what, code) in [(1u64, 0), (2, 1)] {
+            let elements = [
+                BOARD.to_owned(),
+                pd("parent", "priority=\"5\"", &pd("child", "id=\"1\" priority=\"5\"", "")),
+                pd(
+                    "holder",
+                    &format!("priority=\"7\" {cpu}"),
+                    &format!("{BOARD_MAP}<cspace><cap_tcb slot=\"1\" pd=\"parent\"/></cspace>\n"),
+                ),
+                pd("trigger", "priority=\"1\"", BOARD_MAP),
+                channel(("trigger", 0, ""), ("child", 0, "")),
+            ];
+            system(world, &elements.concat());
+            let mut running = world.start(&[&RUN, &[schedule][..]].concat());
+            running.wait_for_stdout("holder | stopped\n");
+            running.poke_region("board", 8, &1u64.to_le_bytes());
+            running.wait_for_stdout("trigger | rung\n");
+            running.wait_for_state("child", 't');
+            running.poke_region("board", 0, &what.to_le_bytes());
+            let outcome = running.wait();
+            let told = if what == 1 { 0 } else { 1 };
+            outcome.expect(code).printed("parent", &["child 1"][told..]);
+            assert_eq!(outcome.stderr.matches("fault: PD `child`").count(), told, "{outcome}");
+        }
+    });
+}
+
+/// What a parent that could take it has not taken by the end, nobody has handled either.
 #[test]
 fn faults_that_no_parent_has_taken_are_reported_at_the_end() {
     everywhere(|world, schedule| {
-        forgetful(world, |children| pd("parent", "priority=\"5\"", children));
-        let mut running = world.start(&[&RUN, &[schedule][..]].concat());
-        running.wait_for_stderr("fault: PD `parent`");
-        running.poke_region("board", 0, &1u64.to_le_bytes());
-        let outcome = running.wait();
-        outcome.expect(1).says("fault: PD `b`: SIGILL").says("fault: PD `c`: SIGILL");
-        assert_eq!(outcome.stderr.matches("its parent has not taken it").count(), 2, "{outcome}");
-        assert!(!outcome.stderr.contains("PD `a`"), "{outcome}");
+        program(
+            world,
+            "parent",
+            r#"
+            void init(void) { (void)microkit_ppcall(0, microkit_msginfo_new(0, 0)); }
+            void notified(microkit_channel ch) { (void)ch; }
+            seL4_Bool fault(microkit_child c, microkit_msginfo i, microkit_msginfo *r) { (void)c; (void)i; (void)r; return 0; }
+            "#,
+        );
+        program(
+            world,
+            "child",
+            "void init(void) { __builtin_trap(); }\nvoid notified(microkit_channel ch) { (void)ch; }\n",
+        );
+        program(
+            world,
+            "server",
+            r#"
+            void init(void) {}
+            void notified(microkit_channel ch) { (void)ch; }
+            microkit_msginfo protected(microkit_channel ch, microkit_msginfo info) { (void)ch; __builtin_trap(); return info; }
+            "#,
+        );
+        let elements = [
+            pd("parent", "priority=\"5\"", &pd("child", "id=\"1\" priority=\"1\"", "")),
+            pd("server", "priority=\"9\"", ""),
+            channel(("parent", 0, PP), ("server", 0, "")),
+        ];
+        system(world, &elements.concat());
+        let outcome = run(world, schedule);
+        outcome.expect(1).says("fault: PD `server`").says("fault: PD `child`: SIGILL");
+        assert_eq!(outcome.stderr.matches("its parent has not taken it").count(), 1, "{outcome}");
     });
 }
 

@@ -9,13 +9,18 @@ mod control;
 mod endurance;
 mod family;
 mod faults;
+mod host;
 mod hostile;
+mod order;
+mod passive;
 mod random;
 mod scheduling;
 mod storm;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+
+use nix::sys::signal::Signal;
 
 use common::{Outcome, Running, World, for_each_user};
 
@@ -87,6 +92,12 @@ fn run_with(world: &World, schedule: &str, more: &[&str]) -> Outcome {
 /// Starts `x.system`, to be ended by a signal.
 fn start(world: &World, schedule: &str, more: &[&str]) -> Running {
     world.start(&[&["run", "x.system", "--schedule", schedule][..], more].concat())
+}
+
+/// Asks it to end, and waits.
+fn end_of(running: Running) -> Outcome {
+    running.signal(Signal::SIGTERM);
+    running.wait()
 }
 
 /// The first words of a memory region, through the launcher's descriptor of it.

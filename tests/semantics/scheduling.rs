@@ -33,14 +33,14 @@ impl Share {
 /// What PDs got in a window, in parts of it. What other processes of the host took is no fault of the schedule: a PD that waited for a CPU
 /// ran too little, and where the launcher waited for one, it stopped a PD too late or let it go too late.
 #[derive(Clone, Copy, Debug)]
-struct Shares<const N: usize> {
-    ran: [f64; N],
-    pds_waited: f64,
+pub struct Shares<const N: usize> {
+    pub ran: [f64; N],
+    pub pds_waited: f64,
     launcher_waited: f64,
 }
 
 impl<const N: usize> Shares<N> {
-    fn of(running: &Running, pds: [&str; N]) -> Self {
+    pub fn of(running: &Running, pds: [&str; N]) -> Self {
         let pids = pds.map(|pd| running.pd(pd));
         let look = || (Instant::now(), pids.map(Share::of), Share::of(running.pid()));
         let (start, before, launcher_before) = look();
@@ -57,14 +57,38 @@ impl<const N: usize> Shares<N> {
         shares
     }
 
+    /// Some of them.
+    pub fn only<const M: usize>(&self, places: [usize; M]) -> Shares<M> {
+        let Self { pds_waited, launcher_waited, .. } = *self;
+        Shares { ran: places.map(|place| self.ran[place]), pds_waited, launcher_waited }
+    }
+
+    /// All together, within a tenth.
+    #[track_caller]
+    pub fn sum_is_about(&self, expected: f64) {
+        let Self { pds_waited, launcher_waited, .. } = *self;
+        Shares { ran: [self.ran.iter().sum()], pds_waited, launcher_waited }.are_about([expected]);
+    }
+
     /// Each within a tenth, but for what others took.
     #[track_caller]
-    fn are_about(&self, expected: [f64; N]) {
+    pub fn are_about(&self, expected: [f64; N]) {
         for (ran, expected) in self.ran.into_iter().zip(expected) {
             assert!(ran <= 1.1 * expected + self.launcher_waited, "{ran} is more than {expected}: {self:?}");
-            let got = ran + self.pds_waited + self.launcher_waited;
-            assert!(got >= 0.9 * expected, "{ran} is less than {expected}: {self:?}");
+            self.is_at_least(ran, 0.9 * expected);
         }
+    }
+
+    /// Each, but for what others took.
+    #[track_caller]
+    pub fn are_at_least(&self, expected: f64) {
+        self.ran.into_iter().for_each(|ran| self.is_at_least(ran, expected));
+    }
+
+    #[track_caller]
+    fn is_at_least(&self, ran: f64, expected: f64) {
+        let got = ran + self.pds_waited + self.launcher_waited;
+        assert!(got >= expected, "{ran} is less than {expected}: {self:?}");
     }
 }
 
@@ -72,7 +96,7 @@ const SPINNER: &str =
     "void init(void) { puts(\"spins\"); for (;;) {} }\nvoid notified(microkit_channel ch) { (void)ch; }\n";
 
 /// Starts `x.system` and waits until all of these have begun.
-fn begin(world: &World, schedule: &str, pds: &[&str]) -> Running {
+pub fn begin(world: &World, schedule: &str, pds: &[&str]) -> Running {
     let mut running = start(world, schedule, &[]);
     for pd in pds {
         running.wait_for_stdout(&format!("{pd} | spins\n"));
@@ -80,12 +104,12 @@ fn begin(world: &World, schedule: &str, pds: &[&str]) -> Running {
     running
 }
 
-fn end(running: Running) {
+pub fn end(running: Running) {
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
 }
 
-fn spinner(name: &str, attributes: &str) -> String {
+pub fn spinner(name: &str, attributes: &str) -> String {
     pd_from(name, "spinner", attributes, "")
 }
 

@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::Report;
+use super::{Places, Report};
 use crate::report::lint::Level;
+use crate::sdf::Span;
 
 /// A line for each finding that counts.
 pub fn write(report: &Report<'_>) -> String {
@@ -15,22 +16,24 @@ pub fn write(report: &Report<'_>) -> String {
             Level::Note | Level::Allow => "notice",
         };
         let finding = &judged.finding;
-        let place = report.place(&finding.span);
-        let mut properties = format!("file={},line={}", property(&report.path()), place.line);
-        // Columns may be given only where the place is within a line.
-        if place.line == place.end_line {
-            properties += &format!(",col={},endColumn={}", place.column, place.end_column);
-        } else {
-            properties += &format!(",endLine={}", place.end_line);
-        }
         let help = finding.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
-        text += &format!(
-            "::{command} {properties},title={}::{}\n",
-            property(finding.lint.id),
-            data(&format!("{}{help}", finding.message))
-        );
+        let message = format!("{}{help}", finding.message);
+        text += &annotation(command, &report.places, &finding.span, finding.lint.id, &message);
     }
     text
+}
+
+/// One line.
+pub(super) fn annotation(command: &str, places: &Places<'_>, span: &Span, title: &str, text: &str) -> String {
+    let place = places.place(span);
+    let mut properties = format!("file={},line={}", property(&places.path()), place.line);
+    // Columns may be given only where the place is within a line.
+    if place.line == place.end_line {
+        properties += &format!(",col={},endColumn={}", place.column, place.end_column);
+    } else {
+        properties += &format!(",endLine={}", place.end_line);
+    }
+    format!("::{command} {properties},title={}::{}\n", property(title), data(text))
 }
 
 /// A message: one line of the log.

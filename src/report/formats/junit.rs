@@ -58,7 +58,7 @@ fn lines(report: &Report<'_>, judged: &[&Judged]) -> String {
 }
 
 /// Text of an XML document, which cannot have most control characters at all.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Report, level_word};
+use super::{Places, Report, level_word};
 use crate::report::lint::{Judged, Level, Suppressed, kinds};
 use crate::sdf::Span;
 
@@ -32,7 +32,12 @@ pub fn write(report: &Report<'_>) -> Result<String, serde_json::Error> {
         .collect();
     let told = report.judged.iter().filter(|judged| judged.level != Level::Allow);
     let results: Vec<Value> = told.map(|judged| result(report, judged)).collect();
-    let log = json!({
+    Ok(serde_json::to_string_pretty(&log(&report.path(), rules, results))? + "\n")
+}
+
+/// A log of one run, about one system file.
+pub(super) fn log(path: &str, rules: Vec<Value>, results: Vec<Value>) -> Value {
+    json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [{
@@ -43,11 +48,10 @@ pub fn write(report: &Report<'_>) -> Result<String, serde_json::Error> {
                 "rules": rules,
             }},
             "columnKind": "unicodeCodePoints",
-            "artifacts": [{"location": {"uri": uri(&report.path())}}],
+            "artifacts": [{"location": {"uri": uri(path)}}],
             "results": results,
         }],
-    });
-    Ok(serde_json::to_string_pretty(&log)? + "\n")
+    })
 }
 
 fn result(report: &Report<'_>, judged: &Judged) -> Value {
@@ -61,11 +65,11 @@ fn result(report: &Report<'_>, judged: &Judged) -> Value {
         "ruleIndex": kinds::position(finding.lint),
         "level": level_word(judged.level),
         "message": {"text": text},
-        "locations": [location(report, &finding.span, None)],
-        "partialFingerprints": {"finding/v1": fingerprint(judged)},
+        "locations": [location(&report.places, &finding.span, None)],
+        "partialFingerprints": {"finding/v1": fingerprint(finding.lint.id, &finding.message)},
     });
     if !finding.related.is_empty() {
-        let related = finding.related.iter().map(|(span, words)| location(report, span, Some(words)));
+        let related = finding.related.iter().map(|(span, words)| location(&report.places, span, Some(words)));
         result["relatedLocations"] = related.collect();
     }
     match &judged.suppressed {
@@ -82,11 +86,11 @@ fn result(report: &Report<'_>, judged: &Judged) -> Value {
     result
 }
 
-fn location(report: &Report<'_>, span: &Span, words: Option<&str>) -> Value {
-    let place = report.place(span);
+pub(super) fn location(places: &Places<'_>, span: &Span, words: Option<&str>) -> Value {
+    let place = places.place(span);
     let mut location = json!({
         "physicalLocation": {
-            "artifactLocation": {"uri": uri(&report.path()), "index": 0},
+            "artifactLocation": {"uri": uri(&places.path()), "index": 0},
             "region": {
                 "startLine": place.line,
                 "startColumn": place.column,
@@ -102,11 +106,11 @@ fn location(report: &Report<'_>, span: &Span, words: Option<&str>) -> Value {
 }
 
 /// What a finding is known again by: its id and message, which do not change with its place.
-fn fingerprint(judged: &Judged) -> String {
+pub(super) fn fingerprint(id: &str, message: &str) -> String {
     let mut hash = Sha256::new();
-    hash.update(judged.finding.lint.id);
+    hash.update(id);
     hash.update([0]);
-    hash.update(&judged.finding.message);
+    hash.update(message);
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -126,7 +130,7 @@ fn uri(path: &str) -> String {
 }
 
 /// `region-unused` -> `RegionUnused`
-fn pascal(id: &str) -> String {
+pub(super) fn pascal(id: &str) -> String {
     let word = |word: &str| {
         let (first, rest) = word.split_at(1.min(word.len()));
         first.to_uppercase() + rest
@@ -135,7 +139,7 @@ fn pascal(id: &str) -> String {
 }
 
 /// A capital letter and a full stop.
-fn sentence(title: &str) -> String {
+pub(super) fn sentence(title: &str) -> String {
     let (first, rest) = title.split_at(1.min(title.len()));
     format!("{}{rest}.", first.to_uppercase())
 }
