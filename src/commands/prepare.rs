@@ -105,6 +105,7 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
 /// the step that failed, at its place in the file where it has one.
 pub fn refused(loaded: &Loaded, tier: Tier, error: &LaunchError) -> Exit {
     if matches!(error.exit(), Exit::Host | Exit::Internal)
+        && !matches!(error, LaunchError::Confined { .. })
         && let Err(exit) = tier::explain(tier)
     {
         return exit;

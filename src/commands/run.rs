@@ -6,7 +6,7 @@ use std::io;
 
 use nix::sys::signalfd::SignalFd;
 
-use super::args::{Allow, RunArgs, Schedule};
+use super::args::{Allow, OnFault, RunArgs, Schedule};
 use super::outcome::Pending;
 use super::prepare::{self, Prepared, Wishes, refused};
 use super::told;
@@ -83,10 +83,17 @@ fn launch_and_watch<S: Seam>(
         Some(signals) => signals,
         None => prepare::take_signals().map_err(failed("taking signals"))?,
     };
-    let resources = launch::prepare(launch)?;
+    let mut resources = launch::prepare(launch)?;
     timings.done("creating memory and pipes");
     let running = launch::start(launch, &resources, &signals, seam)?;
     timings.done("starting the PDs");
+    // Whatever is opened, is opened before this.
+    let again = args.on_fault == OnFault::Restart;
+    if let Err(error) = launch::confine(launch, &mut resources, seam, again) {
+        launch::end_all(running.iter().map(|pd| &pd.child));
+        return Err(error);
+    }
+    timings.done("confining the launcher itself");
     if args.timings {
         told::print(&timings.table(&running));
     }
@@ -103,5 +110,5 @@ fn launch_and_watch<S: Seam>(
     };
     let on_fault = |fault: &monitor::Fault, policy| told::say(&report::fault(&launch.plan, fault, policy));
     monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
-        .map_err(failed("watching the system"))
+        .map_err(|source| LaunchError::Confined { what: "watching the system".into(), source })
 }

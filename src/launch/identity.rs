@@ -47,6 +47,14 @@ impl Identity {
         matches!(self, Self::Distinct { .. })
     }
 
+    /// The host id that a PD's user 0 is, where it has one of its own.
+    pub(super) fn host_id(self, pd: PdIndex) -> Option<u32> {
+        match self {
+            Self::Own => None,
+            Self::Distinct { first } => Some(first + pd.0 as u32),
+        }
+    }
+
     /// Writes the maps of a new child.
     pub fn write_maps(self, pid: Pid, plan: &Plan, pd: PdIndex) -> Result<(), Errno> {
         let write = |file: &str, text: String| {

@@ -5,13 +5,17 @@
 
 mod handoff;
 mod identity;
+mod own;
 mod prepare;
 mod scheduling;
 mod start;
+mod starter;
 
 pub use identity::Identity;
+pub use own::confine;
 pub use prepare::{Resources, prepare};
 pub use start::{RunningPd, end_all, start, start_again};
+pub use starter::Starter;
 
 use nix::errno::Errno;
 
@@ -42,6 +46,13 @@ pub struct Launch {
     pub realtime: bool,
     /// libmicrokit.so
     pub libmicrokit: &'static [u8],
+}
+
+impl Launch {
+    /// Some PD has a parent, which may start it again when its process has ended.
+    fn has_children(&self) -> bool {
+        self.plan.pds.iter().any(|pd| pd.parent.is_some())
+    }
 }
 
 /// Who decides when PDs run.
@@ -112,6 +123,15 @@ pub enum LaunchError {
         #[source]
         source: std::io::Error,
     },
+    /// Something of the launcher, which has begun to confine itself: it cannot look any more at what the host lacks.
+    #[error("{what}: {source}")]
+    Confined {
+        /// What was being done.
+        what: String,
+        /// The kernel's word.
+        #[source]
+        source: std::io::Error,
+    },
     /// A signal asked the launcher to end before the system ran.
     #[error("interrupted while starting")]
     Interrupted,
@@ -130,7 +150,9 @@ impl LaunchError {
     pub fn hint(&self) -> Option<&'static str> {
         let errno = match self {
             Self::Interrupted => return None,
-            Self::Prepare { source, .. } => Errno::from_raw(source.raw_os_error()?),
+            Self::Prepare { source, .. } | Self::Confined { source, .. } => {
+                Errno::from_raw(source.raw_os_error()?)
+            }
             Self::Pd { failure, .. } => Errno::from_raw(failure.errno),
         };
         match errno {
@@ -151,7 +173,9 @@ impl LaunchError {
     pub fn exit(&self) -> Exit {
         let errno = match self {
             Self::Interrupted => return Exit::Success,
-            Self::Prepare { source, .. } => source.raw_os_error().map(Errno::from_raw),
+            Self::Prepare { source, .. } | Self::Confined { source, .. } => {
+                source.raw_os_error().map(Errno::from_raw)
+            }
             Self::Pd { failure, .. } => {
                 let is = |errno: Errno| failure.errno == errno as i32;
                 match failure.step {

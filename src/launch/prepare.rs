@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::{Launch, LaunchError};
+use super::{Launch, LaunchError, Starter};
 use crate::plan::{MapPlan, RegionPlan};
 use crate::sdf::RegionIndex;
 use crate::sys::descriptor::set_nonblocking;
@@ -52,6 +52,8 @@ pub struct Resources {
     pub images: Vec<File>,
     /// libmicrokit.so, sealed.
     pub libmicrokit: File,
+    /// Who starts PDs again for a launcher that has confined itself.
+    pub starter: Option<Starter>,
 }
 
 /// Creates all of it, and fills prefilled regions.
@@ -84,6 +86,7 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         images: Vec::new(),
         libmicrokit: memfd::constant("libmicrokit.so", launch.libmicrokit)
             .map_err(step("copying libmicrokit.so".into()))?,
+        starter: None,
     };
     for (pd, image) in plan.pds.iter().zip(&launch.images) {
         let channel = shared(&format!("channels:{}", pd.name), pd.channel_pages * PAGE as u64)

@@ -18,10 +18,10 @@ use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
 use crate::pd::{ARGV0_PREFIX, Failure, Layer, Layout, REPORT_MAX, Report, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
-use crate::sys::clone::{self, Child, ExecPlan, ExecStep};
+use crate::sys::clone::{self, Child, ExecPlan, ExecStep, Parent};
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memfd;
-use crate::sys::{abi, floor, trace};
+use crate::sys::{abi, floor, procfs, trace};
 
 /// A PD behind the barrier: confined, and not one instruction of its image run.
 #[derive(Debug)]
@@ -41,14 +41,23 @@ pub struct RunningPd {
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A PD on its way.
-struct Starting {
-    index: PdIndex,
-    child: Child,
-    status: OwnedFd,
+pub(super) struct Starting {
+    pub index: PdIndex,
+    pub child: Child,
+    pub status: OwnedFd,
     /// Held until it is ready: the PD host takes its closing for the launcher's end.
-    go: OwnedFd,
-    layout: Option<Layout>,
-    times: StepTimes,
+    pub go: OwnedFd,
+    pub layout: Option<Layout>,
+    pub times: StepTimes,
+}
+
+/// How the launcher becomes the tracer of a new PD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tracing {
+    /// It attaches to its child.
+    Seize,
+    /// It has attached to this process, which clones for it.
+    Inherited,
 }
 
 /// Starts every PD and waits until all are ready. On an error every process is gone and reaped.
@@ -58,10 +67,17 @@ pub fn start<S: Seam>(
     signals: &SignalFd,
     seam: &S,
 ) -> Result<Vec<RunningPd>, LaunchError> {
-    start_some(launch, resources, signals, seam, &launch.plan.pds.iter().collect::<Vec<_>>())
+    let pds: Vec<&PdPlan> = launch.plan.pds.iter().collect();
+    let mut starting = Vec::new();
+    let outcome =
+        spawn_all(launch, resources, seam, Identity::of_launcher(), Tracing::Seize, &pds, &mut starting)
+            .and_then(|()| wait_until_ready(launch, signals, &mut starting));
+    finish(launch, starting, outcome, |pd| {
+        procfs::open(pd.child.pid).map_err(|error| cannot_open(launch, pd, &error))
+    })
 }
 
-/// Starts one PD again, after its process has ended.
+/// Starts one PD again, after its process has ended: by the process that was left behind for it.
 pub fn start_again<S: Seam>(
     launch: &Launch,
     resources: &Resources,
@@ -69,20 +85,45 @@ pub fn start_again<S: Seam>(
     seam: &S,
     pd: PdIndex,
 ) -> Result<Option<RunningPd>, LaunchError> {
-    start_some(launch, resources, signals, seam, &[launch.plan.pd(pd)]).map(|mut started| started.pop())
+    let plan = launch.plan.pd(pd);
+    let mut starting = Vec::new();
+    let outcome = match &resources.starter {
+        Some(starter) => starter.start(signals, plan).map(|pd| starting.push(pd)),
+        None => spawn_all(
+            launch,
+            resources,
+            seam,
+            Identity::of_launcher(),
+            Tracing::Seize,
+            &[plan],
+            &mut starting,
+        ),
+    };
+    let outcome = outcome.and_then(|()| wait_until_ready(launch, signals, &mut starting));
+    let open = |pd: &Starting| match &resources.starter {
+        Some(starter) => starter.open(signals, plan),
+        None => procfs::open(pd.child.pid).map_err(|error| cannot_open(launch, pd, &error)),
+    };
+    finish(launch, starting, outcome, open).map(|mut started| started.pop())
 }
 
-fn start_some<S: Seam>(
+/// The PDs, ready and with the files about them open; or none of them.
+fn finish(
     launch: &Launch,
-    resources: &Resources,
-    signals: &SignalFd,
-    seam: &S,
-    pds: &[&PdPlan],
+    mut starting: Vec<Starting>,
+    outcome: Result<(), LaunchError>,
+    open: impl Fn(&Starting) -> Result<[File; 3], LaunchError>,
 ) -> Result<Vec<RunningPd>, LaunchError> {
-    let mut starting: Vec<Starting> = Vec::new();
-    let outcome = spawn_all(launch, resources, seam, pds, &mut starting)
-        .and_then(|()| wait_until_ready(launch, signals, &mut starting));
-    if let Err(error) = outcome {
+    let opened = outcome.and_then(|()| {
+        starting.iter_mut().try_for_each(|pd| match open(pd) {
+            Ok(files) => {
+                procfs::keep(pd.child.pid, files);
+                Ok(())
+            }
+            Err(error) => Err(killed_meanwhile(launch, pd).unwrap_or(error)),
+        })
+    });
+    if let Err(error) = opened {
         end_all(starting.iter().map(|pd| &pd.child));
         return Err(error);
     }
@@ -92,27 +133,50 @@ fn start_some<S: Seam>(
     Ok(starting.into_iter().filter_map(ready).collect())
 }
 
+/// A PD that is ready stands still, so one whose registers cannot be had any more has been ended from outside.
+fn killed_meanwhile(launch: &Launch, pd: &mut Starting) -> Option<LaunchError> {
+    let pid = pd.child.pid;
+    trace::registers(pid).err()?;
+    while let Ok(Some(event)) = trace::wait_for(pid) {
+        if let Err(failure) = handle(pd, event) {
+            return Some(LaunchError::Pd { pd: launch.plan.pd(pd.index).name.clone(), failure });
+        }
+    }
+    None
+}
+
+fn cannot_open(launch: &Launch, pd: &Starting, error: &io::Error) -> LaunchError {
+    LaunchError::Pd {
+        pd: launch.plan.pd(pd.index).name.clone(),
+        failure: Failure {
+            detail: "opening what /proc has about it".into(),
+            ..Failure::new(Step::Ready, errno_of(error))
+        },
+    }
+}
+
 /// Kills processes and reaps them, so that nothing of them is left.
 pub fn end_all<'a>(children: impl Iterator<Item = &'a Child> + Clone) {
     children.clone().for_each(Child::kill);
     children.for_each(|child| trace::reap(child.pid));
 }
 
-fn spawn_all<S: Seam>(
+pub(super) fn spawn_all<S: Seam>(
     launch: &Launch,
     resources: &Resources,
     seam: &S,
+    identity: Identity,
+    tracing: Tracing,
     pds: &[&PdPlan],
     starting: &mut Vec<Starting>,
 ) -> Result<(), LaunchError> {
-    let identity = Identity::of_launcher();
     let program = File::options()
         .read(true)
         .custom_flags_path()
         .open("/proc/self/exe")
         .map_err(|source| LaunchError::Prepare { what: "opening this program".into(), source })?;
     for pd in pds {
-        spawn(launch, resources, identity, seam, &program, pd, starting)
+        spawn(launch, resources, (identity, tracing), seam, &program, pd, starting)
             .map_err(|failure| LaunchError::Pd { pd: pd.name.clone(), failure })?;
     }
     Ok(())
@@ -121,7 +185,7 @@ fn spawn_all<S: Seam>(
 fn spawn<S: Seam>(
     launch: &Launch,
     resources: &Resources,
-    identity: Identity,
+    (identity, tracing): (Identity, Tracing),
     seam: &S,
     program: &File,
     pd: &PdPlan,
@@ -160,11 +224,15 @@ fn spawn<S: Seam>(
         before_identity: seam.before(Step::Identity, &pd.name).err(),
         before_exec: seam.before(Step::Exec, &pd.name).err(),
     };
+    let parent = match tracing {
+        Tracing::Seize => Parent::This,
+        Tracing::Inherited => Parent::Parents,
+    };
     let namespaces = match seam.leaves_out(Layer::Namespaces) {
         false => clone::NAMESPACES,
         true => clone::NAMESPACES_OF_THE_ROOT,
     };
-    let child = clone::clone_and_exec(namespaces, &exec).map_err(at(Step::Clone))?;
+    let child = clone::clone_and_exec(namespaces, parent, &exec).map_err(at(Step::Clone))?;
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
     starting.push(Starting {
@@ -177,10 +245,12 @@ fn spawn<S: Seam>(
     });
 
     step(Step::Trace)?;
-    trace::seize(pid).map_err(|errno| Failure {
-        detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
-        ..Failure::new(Step::Trace, errno)
-    })?;
+    if tracing == Tracing::Seize {
+        trace::seize(pid).map_err(|errno| Failure {
+            detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
+            ..Failure::new(Step::Trace, errno)
+        })?;
+    }
     step(Step::Scheduling)?;
     // Under seL4's schedule the launcher decides alone; Linux's priorities would only delay what it has decided.
     if launch.schedule == Schedule::Linux

@@ -38,7 +38,10 @@ impl<S: Seam> Monitor<'_, S> {
 
     pub(super) fn take(&mut self, event: Event, on_fault: OnFault) -> io::Result<()> {
         let pid = event.pid();
-        let Some(index) = self.indices().find(|index| self.pid(*index) == pid) else { return Ok(()) };
+        let Some(index) = self.indices().find(|index| self.pid(*index) == pid) else {
+            // Whoever starts PDs again is traced, too, and is never to stop.
+            return Ok(trace::resume(pid).or_else(gone_is_fine)?);
+        };
         match event {
             Event::Signal(..) => self.stopped_for_signal(index, on_fault),
             Event::Interrupted(_) => {

@@ -1,8 +1,8 @@
 //! Whether any PD can still run, as the kernel tells it.
 //!
-//! Only PDs wake PDs. When every PD is seen asleep in `read` on its doorbell, all doorbells are seen empty after that, and then every PD
-//! is seen asleep again without having run in between, there was a moment at which all slept with nothing pending; nothing
-//! can happen after it.
+//! Only PDs wake PDs. A PD sleeps in `read` on its doorbell, or in `write` to its console while that is full. When every PD is seen asleep,
+//! all doorbells are seen empty and no console is seen full after that, and then every PD is seen asleep again without having run in between, there
+//! was a moment at which all slept with nothing pending; nothing can happen after it.
 
 #![forbid(unsafe_code)]
 
@@ -19,23 +19,21 @@ use crate::sys::trace;
 pub struct Watch(Sleeper);
 
 impl Watch {
-    /// Opens the kernel's files about the PD.
+    /// For a PD that has become ready.
     pub fn open(pid: Pid) -> io::Result<Self> {
         Sleeper::open(pid).map(Self)
     }
 
-    fn asleep_at_doorbell(&self) -> Option<Asleep> {
-        self.0
-            .look()
-            .filter(|asleep| asleep.syscall == libc::SYS_read as u64 && asleep.argument == DOORBELL_FD as u64)
+    fn asleep(&self) -> Option<Asleep> {
+        self.0.look()
     }
 }
 
-/// True when none of the watched PDs can run again. `doorbell_empty` is asked for every doorbell.
-pub fn nothing_can_run(watches: &[&Watch], mut doorbells_empty: impl FnMut() -> bool) -> bool {
-    let look = || -> Option<Vec<Asleep>> { watches.iter().map(|watch| watch.asleep_at_doorbell()).collect() };
+/// True when none of the watched PDs can run again. `nothing_pending` looks at every doorbell and console.
+pub fn nothing_can_run(watches: &[&Watch], mut nothing_pending: impl FnMut() -> bool) -> bool {
+    let look = || -> Option<Vec<Asleep>> { watches.iter().map(|watch| watch.asleep()).collect() };
     let Some(before) = look() else { return false };
-    doorbells_empty() && look().is_some_and(|after| after == before)
+    nothing_pending() && look().is_some_and(|after| after == before)
 }
 
 /// True when a stopped PD slept in `read` on its doorbell when the stop came: the kernel is to make that call again

@@ -30,7 +30,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signalfd::SignalFd;
 
-pub use console::Mode;
+pub use console::{Console, Mode};
 pub use explain::DeniedCall;
 pub use fault::{Access, Fault, Kind};
 pub use record::{Heard, PdEnd, Recorded, State};
@@ -41,7 +41,7 @@ use pd::{Process, Watched};
 use crate::launch::{Launch, Resources, RunningPd, end_all};
 use crate::pd::Seam;
 use crate::sdf::PdIndex;
-use crate::sys::descriptor::bytes_waiting;
+use crate::sys::descriptor::{bytes_waiting, has_room};
 use crate::sys::procfs;
 
 /// When a run ends.
@@ -328,8 +328,10 @@ impl<S: Seam> Monitor<'_, S> {
         let Some(watches) = watches else { return false };
         idle::nothing_can_run(&watches, || {
             can_run.iter().all(|pd| {
-                let bell = &self.resources.doorbells[pd.pd.index.0].read;
-                bytes_waiting(bell.as_fd()).is_ok_and(|count| count == 0)
+                let index = pd.pd.index.0;
+                let (bell, console) =
+                    (&self.resources.doorbells[index].read, &self.resources.consoles[index].write);
+                bytes_waiting(bell.as_fd()).is_ok_and(|count| count == 0) && has_room(console.as_fd())
             })
         })
     }

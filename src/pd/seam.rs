@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use super::step::Step;
+use crate::policy::Policy;
 
 /// A layer that a test can leave out. The filters, mseal and memory-deny-write-execute are not among them: a test takes those out of its
 /// own [`crate::launch::Launch`].
@@ -35,6 +37,20 @@ pub trait Seam: Sized {
     fn leaves_out(&self, _: Layer) -> bool {
         false
     }
+    /// An error makes the launcher's own confinement fail with it.
+    fn before_own(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+    /// The rules for the launcher itself; `None` leaves its filter out.
+    fn own_policy(&self, policy: Policy) -> Option<Policy> {
+        Some(policy)
+    }
+    /// False leaves the launcher's own Landlock domain out.
+    fn own_landlock(&self) -> bool {
+        true
+    }
+    /// The launcher has confined itself; the process that starts PDs again, if there is one.
+    fn confined(&self, _starter: Option<Pid>) {}
 }
 
 /// No seam.

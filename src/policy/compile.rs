@@ -20,6 +20,7 @@ use super::syscalls::syscall_number;
 
 const LOADING: &str = include_str!("../../policy/loading.json");
 const RUNNING: &str = include_str!("../../policy/running.json");
+const LAUNCHER: &str = include_str!("../../policy/launcher.json");
 
 /// Why a policy cannot become a filter. All of them are faults of the policy files or of the caller's plan; none may
 /// lead to a PD that runs with less.
@@ -146,6 +147,15 @@ impl Policy {
     /// [`PolicyError::Form`]
     pub fn running() -> Result<Self, PolicyError> {
         Self::parse("running.json", RUNNING)
+    }
+
+    /// The rules for the launcher itself: `policy/launcher.json`. They need two values of the plan: `starter`, the descriptor to the
+    /// process that starts PDs again, and `starter_pid`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Form`]
+    pub fn launcher() -> Result<Self, PolicyError> {
+        Self::parse("launcher.json", LAUNCHER)
     }
 
     /// Reads the text of a policy file; `file` is for messages.

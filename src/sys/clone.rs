@@ -30,7 +30,7 @@ const CLONE_NEWTIME: libc::c_int = 0x80;
 pub struct Child {
     /// Pid as the launcher sees it.
     pub pid: Pid,
-    /// Becomes readable when it ends; `kill` through it can never hit another process.
+    /// Becomes readable when it ends; [`Child::kill`] through it can never hit another process.
     pub pidfd: OwnedFd,
 }
 
@@ -52,32 +52,57 @@ impl Child {
 
 /// Starts a child in new `namespaces` that waits for the parent's word and then becomes the program of `plan`. When that
 /// fails it writes why to the plan's status descriptor ([`decode_failure`]) and ends with status 127.
-pub fn clone_and_exec(namespaces: u64, plan: &ExecPlan) -> Result<Child, Errno> {
+pub fn clone_and_exec(namespaces: u64, parent: Parent, plan: &ExecPlan) -> Result<Child, Errno> {
     // Nothing may be allocated in the child: it is a copy of a process that may have had other threads (signal-safety(7)).
     let argv: Vec<*const libc::c_char> =
         plan.arguments.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect();
+    // SAFETY: the child makes only system calls until it ends or execs.
+    let child = unsafe { clone3(namespaces, parent)? };
+    child.map_or_else(|| plan.become_program(&argv), Ok)
+}
+
+/// Whose child it becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// This process's.
+    This,
+    /// Its parent's: it becomes a sibling.
+    Parents,
+}
+
+/// `None` in the child.
+///
+/// # Safety
+/// The child is a copy of this thread alone: it must not wait for what other threads hold.
+unsafe fn clone3(namespaces: u64, parent: Parent) -> Result<Option<Child>, Errno> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain data, for which zero means "not used" (linux/sched.h).
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: without CLONE_VM the child has its own copy of this stack, so both sides return here as from fork(2); the child makes
-    // only system calls until it ends or execs.
+    match parent {
+        Parent::This => args.exit_signal = libc::SIGCHLD as u64,
+        // The signal is that of this process's own end.
+        Parent::Parents => args.flags |= libc::CLONE_PARENT as u64,
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of this stack, so both sides return here as from fork(2).
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
-        let Err((step, errno)) = plan.run(&argv);
-        let bytes = encode_failure(step, errno);
-        // SAFETY: the buffer is valid for its length; _exit(2) runs none of the parent's exit handlers.
-        unsafe {
-            libc::write(plan.status.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
-            libc::_exit(127)
-        }
+        return Ok(None);
     }
     // SAFETY: on success CLONE_PIDFD has stored a fresh descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid: Pid::from_raw(pid as i32), pidfd })
+    Ok(Some(Child { pid: Pid::from_raw(pid as i32), pidfd }))
+}
+
+/// A copy of this process that does one thing and ends. This process must have no other thread.
+pub fn copy(run: impl FnOnce() -> i32) -> Result<Child, Errno> {
+    // SAFETY: nothing is held by other threads, since there are none.
+    match unsafe { clone3(0, Parent::This)? } {
+        Some(child) => Ok(child),
+        None => super::exit_now(run()),
+    }
 }
 
 /// What a child does between clone and exec, prepared before so that nothing is allocated in it.
@@ -136,6 +161,16 @@ pub fn decode_failure(bytes: &[u8]) -> Option<(ExecStep, Errno)> {
 }
 
 impl ExecPlan<'_> {
+    fn become_program(&self, argv: &[*const libc::c_char]) -> ! {
+        let Err((step, errno)) = self.run(argv);
+        let bytes = encode_failure(step, errno);
+        // SAFETY: the buffer is valid for its length; _exit(2) runs none of the parent's exit handlers.
+        unsafe {
+            libc::write(self.status.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
+            libc::_exit(127)
+        }
+    }
+
     /// Waits for the parent's word and becomes the program. Returns only on failure. Makes only system calls.
     fn run(&self, argv: &[*const libc::c_char]) -> Result<Infallible, (ExecStep, Errno)> {
         // SAFETY: PR_SET_PDEATHSIG takes a number (prctl(2)); the closed descriptor is the parent's alone from here on.

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::check;
 
@@ -70,6 +71,13 @@ pub fn bytes_waiting(fd: BorrowedFd) -> Result<usize, Errno> {
     // SAFETY: FIONREAD stores one int.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut count) } as _)?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// True when a writer to this pipe would not have to wait for a reader.
+pub fn has_room(write_end: BorrowedFd) -> bool {
+    let mut fds = [PollFd::new(write_end, PollFlags::POLLOUT)];
+    let ready = |fds: &[PollFd]| fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && ready(&fds)
 }
 
 /// Raises the soft limit on open descriptors to the hard one: a system of 63 PDs needs several hundred.

@@ -24,6 +24,7 @@ pub mod remote;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signals;
+pub mod socket;
 pub mod trace;
 
 use nix::errno::Errno;

@@ -1,6 +1,7 @@
 //! Giving up privilege: capabilities, securebits, no_new_privs, limits (capabilities(7), prctl(2), getrlimit(2)).
 
-use caps::CapSet;
+pub use caps::Capability;
+use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -56,6 +57,37 @@ pub fn drop_capabilities() -> Result<(), Errno> {
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted, CapSet::Bounding, CapSet::Ambient]
     {
         if !caps::read(None, set).map_err(failed)?.is_empty() {
+            return Err(Errno::EPERM);
+        }
+    }
+    Ok(())
+}
+
+/// Gives up every capability but these, for good as far as this process may say so: without CAP_SETPCAP the bounding set and the
+/// securebits stay, and mean nothing to a process with no_new_privs that has no capability. What is kept can be used, not handed on.
+pub fn give_up_capabilities(but: &[Capability]) -> Result<(), Errno> {
+    let failed = |_| Errno::EPERM;
+    let may_bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)?;
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+    if may_bound {
+        for number in 0..=63 {
+            match prctl(libc::PR_CAPBSET_READ, number) {
+                Ok(1) if !but.iter().any(|kept| libc::c_ulong::from(kept.index()) == number) => {
+                    prctl(libc::PR_CAPBSET_DROP, number)?;
+                }
+                Ok(_) => {}
+                Err(Errno::EINVAL) => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        prctl(libc::PR_SET_SECUREBITS, SECUREBITS_LOCKED)?;
+    }
+    let has = caps::read(None, CapSet::Permitted).map_err(failed)?;
+    let kept: CapsHashSet = but.iter().copied().filter(|kept| has.contains(kept)).collect();
+    caps::clear(None, CapSet::Inheritable).map_err(failed)?;
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &kept).map_err(failed)?;
+        if caps::read(None, set).map_err(failed)? != kept {
             return Err(Errno::EPERM);
         }
     }

@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
 /// One line of /proc/PID/maps.
@@ -43,15 +47,94 @@ fn parse_mapping(line: &str) -> Option<Mapping> {
     })
 }
 
-/// The mappings of a process.
-pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
-    Ok(parse_maps(&fs::read_to_string(format!("/proc/{pid}/maps"))?))
+/// Files of /proc about a process that this one traces, opened once: a launcher that has confined itself can open none. What they
+/// tell is the kernel's word all the same, and they stay tied to that process.
+#[derive(Debug)]
+struct Kept {
+    memory: File,
+    maps: File,
+    status: File,
+    /// Read once: no mapping of a sealed process changes.
+    mappings: OnceCell<Vec<Mapping>>,
 }
 
-/// Bytes of a process's memory from `address` on, as many as are mapped.
+static KEPT: Mutex<BTreeMap<i32, Kept>> = Mutex::new(BTreeMap::new());
+
+fn kept() -> MutexGuard<'static, BTreeMap<i32, Kept>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with_kept<T>(pid: Pid, look: impl FnOnce(&Kept) -> io::Result<T>) -> io::Result<T> {
+    let unknown = || io::Error::from_raw_os_error(Errno::ESRCH as i32);
+    kept().get(&pid.as_raw()).ok_or_else(unknown).and_then(look)
+}
+
+/// Opens the memory, the list of mappings and the status of a process that has made all its mappings.
+pub fn open(pid: Pid) -> io::Result<[File; 3]> {
+    Ok([
+        File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?,
+        File::open(format!("/proc/{pid}/maps"))?,
+        File::open(format!("/proc/{pid}/status"))?,
+    ])
+}
+
+/// From here on the functions of this module know the process, by what [`open`] has given.
+pub fn keep(pid: Pid, [memory, maps, status]: [File; 3]) {
+    kept().insert(pid.as_raw(), Kept { memory, maps, status, mappings: OnceCell::new() });
+}
+
+/// Closes them.
+pub fn forget(pid: Pid) {
+    kept().remove(&pid.as_raw());
+}
+
+fn read_maps(kept: &Kept) -> io::Result<Vec<Mapping>> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match kept.maps.read_at(&mut buffer, text.len() as u64)? {
+            0 => return Ok(parse_maps(&String::from_utf8_lossy(&text))),
+            count => text.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// The mappings of a process.
+pub fn maps(pid: Pid) -> io::Result<Vec<Mapping>> {
+    with_kept(pid, read_maps)
+}
+
+/// True when every byte of the range is mapped with this right: a letter of [`Mapping::rights`].
+pub fn has_right(pid: Pid, address: u64, length: u64, right: char) -> bool {
+    let covered = with_kept(pid, |kept| {
+        if kept.mappings.get().is_none() {
+            let _ = kept.mappings.set(read_maps(kept)?);
+        }
+        let maps = kept.mappings.get().map_or(&[][..], Vec::as_slice);
+        Ok(covers(maps, address, length, right))
+    });
+    covered.unwrap_or(false)
+}
+
+fn covers(maps: &[Mapping], address: u64, length: u64, right: char) -> bool {
+    let Some(end) = address.checked_add(length) else { return false };
+    let mut at = address;
+    while at < end {
+        let here = maps.iter().find(|map| (map.start..map.end).contains(&at) && map.rights.contains(right));
+        let Some(here) = here else { return false };
+        at = here.end;
+    }
+    true
+}
+
+/// Bytes of a process's memory from `address` on, as many as are mapped, whatever their rights.
 pub fn read_some(pid: Pid, address: u64, bytes: &mut [u8]) -> usize {
-    let memory = File::open(format!("/proc/{pid}/mem"));
-    memory.and_then(|memory| memory.read_at(bytes, address)).unwrap_or(0)
+    with_kept(pid, |kept| kept.memory.read_at(bytes, address)).unwrap_or(0)
+}
+
+/// Writes bytes of a process's memory, whatever their rights; returns how many.
+pub fn write_some(pid: Pid, address: u64, bytes: &[u8]) -> usize {
+    with_kept(pid, |kept| kept.memory.write_at(bytes, address)).unwrap_or(0)
 }
 
 /// Words of a process's memory from `address` on, as many as are mapped, at most `count`.
@@ -66,75 +149,72 @@ pub fn read_words(pid: Pid, address: u64, count: usize) -> Vec<u64> {
 
 /// True when a process sleeps until something happens: it neither runs nor waits for a CPU.
 pub fn is_asleep(pid: Pid) -> bool {
-    state(pid) == Some('S')
+    with_kept(pid, |kept| Ok(asleep(&kept.status).is_some())).unwrap_or(false)
 }
 
 /// True when a process is stopped, by its tracer or by a signal; not when it has been killed while it was.
 pub fn is_stopped(pid: Pid) -> bool {
-    matches!(state(pid), Some('t' | 'T'))
+    let state =
+        |kept: &Kept| Ok(read_at_start(&kept.status).is_some_and(|text| is_in_state(&text, &['t', 'T'])));
+    with_kept(pid, state).unwrap_or(false)
 }
 
-/// As /proc/PID/stat has it.
-fn state(pid: Pid) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // "PID (NAME) STATE …", and a name may hold anything.
-    stat.rsplit(')').next()?.trim_start().chars().next()
+fn is_in_state(status: &str, states: &[char]) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("State:"))
+        .is_some_and(|state| state.trim().starts_with(states))
 }
 
-/// The files that tell whether a process sleeps in a system call, kept open so that looking is cheap.
+/// The file that tells whether a process sleeps, kept open so that looking is cheap.
 #[derive(Debug)]
-pub struct Sleeper {
-    syscall: File,
-    status: File,
-}
+pub struct Sleeper(File);
 
 /// A process seen asleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asleep {
-    /// The call it sleeps in.
-    pub syscall: u64,
-    /// Its first argument.
-    pub argument: u64,
     /// How often it has gone to sleep: equal at two looks means that it did not run in between.
     pub switches: u64,
 }
 
 impl Sleeper {
-    /// Opens the files. The reader must be allowed to trace the process.
+    /// For a process whose files are kept.
     pub fn open(pid: Pid) -> io::Result<Self> {
-        Ok(Self {
-            syscall: File::open(format!("/proc/{pid}/syscall"))?,
-            status: File::open(format!("/proc/{pid}/status"))?,
-        })
+        with_kept(pid, |kept| kept.status.try_clone()).map(Self)
     }
 
     /// `None` while it runs, or is stopped or gone.
     pub fn look(&self) -> Option<Asleep> {
-        let switches = self.switches()?;
-        let text = read_at_start(&self.syscall)?;
-        let mut words = text.split_whitespace();
-        let syscall = words.next()?.parse().ok()?;
-        let argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-        // Read before and after the call: a process that ran in between is not asleep.
-        (self.switches()? == switches).then_some(Asleep { syscall, argument, switches })
+        asleep(&self.0)
     }
+}
 
-    fn switches(&self) -> Option<u64> {
-        let text = read_at_start(&self.status)?;
-        // Whoever has been killed may sleep on its way out, with the registers of the call that it was in: uninterruptibly, or without memory.
-        let has = |start: &str| text.lines().any(|line| line.starts_with(start));
-        if !has("State:\tS") || !has("VmSize:") {
-            return None;
-        }
-        let count = |name: &str| -> Option<u64> {
-            text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.trim().parse().ok())
-        };
-        Some(count("voluntary_ctxt_switches:")? + count("nonvoluntary_ctxt_switches:")?)
-    }
+/// The kernel writes the state before the counts: a process that runs on in between has one more when it sleeps again.
+fn asleep(status: &File) -> Option<Asleep> {
+    let text = read_at_start(status)?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let count = |name: &str| field(name)?.parse::<u64>().ok();
+    // Whoever has been killed may sleep on its way out: uninterruptibly, or without memory.
+    field("VmSize:").filter(|_| is_in_state(&text, &['S']))?;
+    Some(Asleep { switches: count("voluntary_ctxt_switches:")? + count("nonvoluntary_ctxt_switches:")? })
 }
 
 fn read_at_start(file: &File) -> Option<String> {
     let mut bytes = [0; 4096];
     let count = file.read_at(&mut bytes, 0).ok()?;
     String::from_utf8(bytes[..count].to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{covers, parse_maps};
+
+    #[test]
+    fn a_range_is_covered_by_adjacent_mappings_with_the_right() {
+        let maps = parse_maps("1000-2000 rw-p 0 0:0 0\n2000-3000 r--p 0 0:0 0\n4000-5000 rw-p 0 0:0 0\n");
+        assert!(covers(&maps, 0x1000, 0x2000, 'r') && covers(&maps, 0x1ff8, 0x10, 'r'));
+        assert!(!covers(&maps, 0x1ff8, 0x10, 'w') && covers(&maps, 0x1ff8, 8, 'w'));
+        assert!(!covers(&maps, 0x2ff8, 0x10, 'r') && !covers(&maps, 0xff8, 0x10, 'r'));
+        assert!(!covers(&maps, u64::MAX - 7, 8, 'r') && !covers(&maps, u64::MAX - 7, 16, 'r'));
+    }
 }

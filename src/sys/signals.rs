@@ -3,6 +3,8 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -42,6 +44,43 @@ fn is_ignored(signal: Signal) -> Result<bool, Errno> {
         check(libc::sigaction(signal as i32, std::ptr::null(), &raw mut present).into())?;
         Ok(present.sa_sigaction == libc::SIG_IGN)
     }
+}
+
+/// How [`tell_denied_call`] names a call.
+static CALL_NAME: OnceLock<fn(u64) -> Option<&'static str>> = OnceLock::new();
+
+/// From here on a system call that a filter traps is told on standard error and ends this process with `status`.
+pub fn end_at_denied_call(status: i32, name: fn(u64) -> Option<&'static str>) -> Result<(), Errno> {
+    // Asked once now, so that whatever it makes at its first use is made.
+    name(0);
+    let _ = CALL_NAME.set(name);
+    DENIED_STATUS.store(status, Ordering::Relaxed);
+    let action =
+        SigAction::new(SigHandler::SigAction(tell_denied_call), SaFlags::SA_SIGINFO, SigSet::empty());
+    // SAFETY: the handler makes two system calls and touches nothing that anybody else does.
+    unsafe { sigaction(Signal::SIGSYS, &action) }.map(drop)
+}
+
+static DENIED_STATUS: AtomicI32 = AtomicI32::new(1);
+
+extern "C" fn tell_denied_call(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel passes a siginfo_t of 128 bytes; for a SIGSYS of seccomp, the number stands behind the head and an address.
+    let number = unsafe { info.cast::<i32>().add(6).read() };
+    let name = u64::try_from(number).ok().and_then(|number| CALL_NAME.get().and_then(|name| name(number)));
+    let mut digits = [0u8; 10];
+    let mut rest = number.unsigned_abs();
+    let mut at = digits.len();
+    while at > 0 && (rest > 0 || at == digits.len()) {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let start = b"mk-sandbox: the launcher's own filter denies it the system call ";
+    for part in [start, &digits[at..], b" ", name.unwrap_or("").as_bytes(), b"; the system ends\n"] {
+        // SAFETY: write(2) of a buffer that lives here.
+        unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
+    }
+    super::exit_now(DENIED_STATUS.load(Ordering::Relaxed));
 }
 
 /// Default action for every signal and none blocked: what the Rust runtime installed and the launcher's parent handed down is for the

@@ -5,6 +5,8 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::procfs;
+
 pub use libc::user_regs_struct as Registers;
 
 /// Why a traced process stopped for a signal.
@@ -23,6 +25,12 @@ pub struct SignalInfo {
 /// Becomes the tracer of a child; the kernel kills it when the tracer ends (PTRACE_O_EXITKILL).
 pub fn seize(pid: Pid) -> Result<(), Errno> {
     ptrace::seize(pid, ptrace::Options::PTRACE_O_EXITKILL)
+}
+
+/// Becomes the tracer of a child that starts others: whatever it clones is traced from its first instruction, with the same options.
+/// The child stops at each clone.
+pub fn seize_with_children(pid: Pid) -> Result<(), Errno> {
+    ptrace::seize(pid, ptrace::Options::PTRACE_O_EXITKILL | ptrace::Options::PTRACE_O_TRACECLONE)
 }
 
 /// Lets a stopped process go on, as if the signal it stopped for had not been sent.
@@ -177,6 +185,9 @@ fn wait(whom: libc::pid_t, flags: libc::c_int) -> Result<Option<Event>, Errno> {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
         };
+        if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+            procfs::forget(pid);
+        }
         return Ok(Some(if libc::WIFEXITED(status) {
             Event::Exited(pid, libc::WEXITSTATUS(status))
         } else if libc::WIFSIGNALED(status) {
@@ -200,11 +211,12 @@ pub fn reap(pid: Pid) {
     loop {
         // SAFETY: waitpid(2) stores one int.
         match super::check(unsafe { libc::waitpid(pid.as_raw(), &raw mut status, libc::__WALL) } as _) {
-            Ok(_) if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) => return,
+            Ok(_) if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) => break,
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    procfs::forget(pid);
 }
 
 /// The signal's name, or its number.

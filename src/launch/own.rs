@@ -1,0 +1,92 @@
+//! The launcher confines itself. Once every PD is ready it watches and prints; what it does not need for that it gives up for good,
+//! before a PD has run: whoever takes it over through what a PD says finds a process without capabilities, files, sockets and
+//! children of its own making.
+//!
+//! Its Landlock domain comes after the PDs' start, so it is none of theirs: inside of one nobody can mount, and a PD makes its root by
+//! mounts. From then on it may not begin to trace anything, nor open what /proc tells tracers alone. It needs neither: PDs are traced,
+//! the files about them are open ([`crate::sys::procfs`]), and those that are started again are traced from their first instruction
+//! ([`super::starter`]).
+
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
+    RulesetStatus, Scope,
+};
+use nix::errno::Errno;
+
+use super::{Launch, LaunchError, Resources, Starter};
+use crate::exit::Exit;
+use crate::pd::Seam;
+use crate::policy::{PlanValues, Policy, PolicyError, Program, syscall_name};
+use crate::sys::{privilege, seccomp, signals};
+
+/// Gives up whatever watching needs not. From here on this process can open no file: what is to be written later is opened
+/// before, and written through its descriptor. With `again`, PDs that fault are started again; those with a parent always may be.
+///
+/// # Errors
+/// A layer cannot be had, or has no effect: then no PD may run.
+pub fn confine<S: Seam>(
+    launch: &Launch,
+    resources: &mut Resources,
+    seam: &S,
+    again: bool,
+) -> Result<(), LaunchError> {
+    if again || launch.has_children() {
+        resources.starter = Some(Starter::new(launch, resources, seam)?);
+    }
+    let failed = |source| LaunchError::Confined { what: "confining the launcher itself".into(), source };
+    try_confine(launch, resources, seam).map_err(failed)?;
+    seam.confined(resources.starter.as_ref().map(Starter::pid));
+    Ok(())
+}
+
+fn try_confine<S: Seam>(launch: &Launch, resources: &Resources, seam: &S) -> io::Result<()> {
+    seam.before_own()?;
+    let programs = filter(resources, seam).map_err(io::Error::other)?;
+    privilege::no_new_privileges()?;
+    privilege::give_up_capabilities(&[])?;
+    if seam.own_landlock() {
+        let status = restrict(launch.landlock_abi).map_err(io::Error::other)?;
+        let opened = File::open("/").map_err(|error| error.raw_os_error());
+        if status != RulesetStatus::FullyEnforced || !matches!(opened, Err(Some(libc::EACCES))) {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+    }
+    if let Some(programs) = programs {
+        signals::end_at_denied_call(Exit::Internal as i32, syscall_name)?;
+        // The strict program is the last: behind it nothing can be installed.
+        programs.iter().try_for_each(|program| seccomp::install(&program.words))?;
+    }
+    Ok(())
+}
+
+fn filter<S: Seam>(resources: &Resources, seam: &S) -> Result<Option<Vec<Program>>, PolicyError> {
+    let starter = resources.starter.as_ref();
+    // No descriptor and no process has these numbers where there is no starter.
+    let socket = starter.map_or(u64::from(u32::MAX), |starter| starter.socket().as_raw_fd() as u64);
+    let pid = starter.map_or(u64::MAX, |starter| starter.pid().as_raw() as u64);
+    let values = PlanValues::new().with("starter", socket).with("starter_pid", pid);
+    let policy = seam.own_policy(Policy::launcher()?);
+    policy.map(|policy| policy.compile(std::env::consts::ARCH, &values)).transpose()
+}
+
+/// Everything that this host's Landlock can deny, but signals: PDs are outside of the domain, and must be ended. The filter leaves one
+/// signal, to those whose descriptors are held.
+fn restrict(abi: i32) -> Result<RulesetStatus, RulesetError> {
+    let abi = ABI::from(abi);
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(abi))?;
+    if abi >= ABI::V4 {
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
+    }
+    if abi >= ABI::V6 {
+        ruleset = ruleset.scope(Scope::AbstractUnixSocket)?;
+    }
+    Ok(ruleset.create()?.restrict_self()?.ruleset)
+}
