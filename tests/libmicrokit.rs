@@ -256,6 +256,18 @@ fn a_million_calls_at_odd_moments() {
     }
 }
 
+#[test]
+#[ignore = "needs gcc with its race detector"]
+fn no_race_is_found() {
+    race::no_race_is_found();
+}
+
+#[test]
+#[ignore = "needs gcc with its race detector"]
+fn a_message_published_without_order_is_noticed() {
+    race::a_message_published_without_order_is_noticed();
+}
+
 /// Nearly all of them between PDs that spin: a message costs well under a microsecond then.
 #[test]
 #[ignore = "takes minutes"]

@@ -121,13 +121,11 @@ pub fn message_round_trip(words: usize, rounds: u32) -> Result<f64, Errno> {
         let mut turn = |round| {
             put(0, round, &asked);
             get(page, round, &mut asked);
+            Ok(())
         };
         let warm = u64::from((rounds / 10).min(200));
-        (1..=warm).for_each(&mut turn);
-        timed((warm + 1..=u64::from(rounds)).map(|round| {
-            turn(round);
-            Ok(())
-        }))
+        (1..=warm).try_for_each(&mut turn)?;
+        timed((warm + 1..=u64::from(rounds)).map(turn))
     };
     beside(Placement::TwoCpus, answer, ask)
 }

@@ -12,6 +12,7 @@ const volatile struct parameters *parameters;
 uint64_t *stop;
 
 static uint64_t seed;
+static uint64_t began;
 static uint64_t end;
 static uint64_t turns;
 static uint64_t calls;
@@ -54,6 +55,8 @@ static void finish(void)
         return;
     }
     told = 1;
+    tell("began", began);
+    tell("ended", now());
     tell("turns", turns);
     tell("calls", calls);
     tell("end", 0);
@@ -73,7 +76,8 @@ void init(void)
     for (const char *letter = microkit_name; *letter != 0; letter++) {
         seed = (seed ^ (uint64_t)(unsigned char)*letter) * 0x100000001b3;
     }
-    end = now() + parameters->cycles;
+    began = now();
+    end = began + parameters->cycles;
     notify_somebody();
 }
 
