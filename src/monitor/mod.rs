@@ -13,7 +13,7 @@ mod explain;
 mod fault;
 mod idle;
 mod inbox;
-mod message;
+pub mod message;
 mod output;
 mod pd;
 mod printing;
@@ -32,7 +32,7 @@ use nix::sys::signalfd::SignalFd;
 
 pub use console::{Console, Mode};
 pub use explain::DeniedCall;
-pub use fault::{Access, Fault, Kind};
+pub use fault::{Access, Fault, Kind, of_stop};
 pub use record::{Heard, PdEnd, Recorded, State};
 pub use wait::Waiting;
 

@@ -106,7 +106,21 @@ pub fn evaluate(program: &Program, data: &SeccompData) -> Result<Action, BadProg
     Err(BadProgram(at))
 }
 
-/// What the kernel does when all these programs are installed: the strictest answer.
+impl Action {
+    /// The kind of answer alone: the kernel does not compare error numbers (`ACTION_ONLY` of kernel/seccomp.c).
+    fn strictness(self) -> u8 {
+        match self {
+            Self::KillProcess => 0,
+            Self::KillThread => 1,
+            Self::Trap => 2,
+            Self::Errno(_) => 3,
+            Self::Allow => 4,
+        }
+    }
+}
+
+/// What the kernel does when all these programs are installed in this order: the strictest answer, and of two error numbers that
+/// of the program installed last.
 ///
 /// # Errors
 /// [`BadProgram`] of the first bad one; an empty list is one, since it is no filter.
@@ -117,7 +131,8 @@ pub fn evaluate_all<'a>(
     let mut strictest = None;
     for program in programs {
         let action = evaluate(program, data)?;
-        strictest = Some(strictest.map_or(action, |so_far: Action| so_far.min(action)));
+        let holds = |so_far: &Action| so_far.strictness() < action.strictness();
+        strictest = Some(strictest.filter(holds).unwrap_or(action));
     }
     strictest.ok_or(BadProgram(0))
 }

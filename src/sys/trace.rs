@@ -85,6 +85,12 @@ fn make_acceptable(registers: &mut Registers) {
     }
 }
 
+/// Registers that are all 0.
+pub fn no_registers() -> Registers {
+    // SAFETY: plain numbers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
 /// Registers of a stopped process.
 pub fn registers(pid: Pid) -> Result<Registers, Errno> {
     ptrace::getregs(pid)
