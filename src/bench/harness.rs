@@ -140,6 +140,8 @@ impl Harness {
         self.write(PARAMETERS, &words.map(u64::to_le_bytes).concat())?;
         let mut command = Command::new(&self.program);
         command.arg("run").args(["--timeout", &LIMIT.to_string()]).arg(self.directory.join(&file));
+        // Files are looked for there first, whatever is where the user stands.
+        command.current_dir(&self.directory);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
 
         let pin = |what| BenchError::host(what);
