@@ -50,7 +50,12 @@ fn priorities_become_nice_values_and_cpus_are_kept() {
         assert_eq!(found, [[own.max(0), 0, SCHED_OTHER], [9, 0, SCHED_OTHER], [19, 0, SCHED_OTHER]]);
         assert_eq!(cpus(running.pd("middle")), "0");
         assert_eq!(cpus(running.pd("low")), cpus(Pid::this()));
-        end_of(running).expect(0).says("priorities are nice values");
+        let outcome = end_of(running);
+        outcome.expect(0).says("priorities are nice values");
+        // Each PD is a session of its own: sched(7).
+        let autogroups = fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+        let equal = autogroups.is_ok_and(|setting| setting.trim() == "1");
+        assert_eq!(outcome.stderr.contains("does not weigh between PDs"), equal, "{outcome}");
     });
 }
 
