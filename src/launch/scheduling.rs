@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::OnceLock;
+
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -21,6 +23,13 @@ pub(super) fn apply(pid: Pid, pd: &PdPlan, realtime: bool) -> Result<bool, Errno
             Err(errno) => return Err(errno),
         }
     }
-    scheduling::set_nice(pid, pd.nice)?;
+    scheduling::set_nice(pid, nice(pd.nice))?;
     Ok(realtime)
+}
+
+/// Counted from the launcher's own, which is as far up as everybody may go: a launcher that was started with nice(1) stays as nice.
+pub(super) fn nice(wanted: i32) -> i32 {
+    // What starts PDs again is a copy of this process that may not ask.
+    static OWN: OnceLock<i32> = OnceLock::new();
+    (OWN.get_or_init(scheduling::own_nice).max(&0) + wanted).min(19)
 }

@@ -259,7 +259,7 @@ fn spawn<S: Seam>(
         tracing::warn!(
             "PD `{}`: this host does not allow realtime priorities; nice {} instead",
             pd.name,
-            pd.nice
+            scheduling::nice(pd.nice)
         );
     }
     step(Step::IdMaps)?;

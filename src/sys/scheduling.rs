@@ -15,6 +15,12 @@ pub fn pin(pid: Pid, cpu: u32) -> Result<(), Errno> {
     sched_setaffinity(pid, &set)
 }
 
+/// This thread's nice value, -20 to 19.
+pub fn own_nice() -> i32 {
+    // SAFETY: getpriority(2) takes numbers. The system call, unlike the C function, returns 20 less the nice value: 1 to 40.
+    20 - unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) } as i32
+}
+
 /// Sets its nice value, -20 to 19. Below 0 needs privilege.
 pub fn set_nice(pid: Pid, nice: i32) -> Result<(), Errno> {
     // SAFETY: setpriority(2) takes numbers.

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use nix::unistd::Pid;
+use mk_sandbox::sys::scheduling::set_nice;
+use nix::unistd::{Pid, gettid};
 
 use crate::common::{Running, for_each_user};
 use crate::{channel, end_of, everywhere, pd, pd_from, program, run, run_with, start, system};
@@ -45,9 +46,9 @@ fn priorities_become_nice_values_and_cpus_are_kept() {
         system(world, &elements.concat());
         let running = begun(start(world, "linux", &["-v"]));
         // What the tests themselves are given is where others begin.
-        let own = scheduling(Pid::this())[0];
+        let own = scheduling(Pid::this())[0].max(0);
         let found = ["high", "middle", "low"].map(|pd| scheduling(running.pd(pd)));
-        assert_eq!(found, [[own.max(0), 0, SCHED_OTHER], [9, 0, SCHED_OTHER], [19, 0, SCHED_OTHER]]);
+        assert_eq!(found, [own, own + 9, own + 19].map(|nice| [nice.min(19), 0, SCHED_OTHER]));
         assert_eq!(cpus(running.pd("middle")), "0");
         assert_eq!(cpus(running.pd("low")), cpus(Pid::this()));
         let outcome = end_of(running);
@@ -57,6 +58,28 @@ fn priorities_become_nice_values_and_cpus_are_kept() {
         let equal = autogroups.is_ok_and(|setting| setting.trim() == "1");
         assert_eq!(outcome.stderr.contains("does not weigh between PDs"), equal, "{outcome}");
     });
+}
+
+/// Nobody but root may go below the launcher's own value.
+#[test]
+fn a_nice_launcher_has_nicer_pds() {
+    // A thread has a nice value of its own, which what it starts begins with.
+    let thread = std::thread::spawn(|| {
+        set_nice(gettid(), 7).unwrap();
+        for_each_user(|world| {
+            program(world, "pd", SLEEPER);
+            let elements = [
+                pd_from("high", "pd", "priority=\"254\"", ""),
+                pd_from("middle", "pd", "priority=\"127\"", ""),
+                pd_from("low", "pd", "priority=\"0\"", ""),
+            ];
+            system(world, &elements.concat());
+            let running = begun(start(world, "linux", &[]));
+            assert_eq!(["high", "middle", "low"].map(|pd| scheduling(running.pd(pd))[0]), [7, 16, 19]);
+            end_of(running).expect(0);
+        });
+    });
+    thread.join().unwrap();
 }
 
 /// Where the host allows it; where not, that is said, and the system runs.
@@ -75,7 +98,8 @@ fn priorities_become_realtime_where_allowed() {
         let outcome = end_of(running);
         outcome.expect(0);
         if outcome.stderr.contains("this host does not allow realtime priorities") {
-            assert_eq!(found.map(|[nice, ..]| nice), [0, 9, 19]);
+            let own = scheduling(Pid::this())[0].max(0);
+            assert_eq!(found.map(|[nice, ..]| nice), [own, own + 9, own + 19].map(|nice| nice.min(19)));
             assert_eq!(found.map(|[_, priority, policy]| [priority, policy]), [[0, SCHED_OTHER]; 3]);
             outcome.says("PD `low`: this host does not allow realtime priorities; nice 19 instead");
         } else {
