@@ -55,8 +55,8 @@ fn passive_pds_run_on_their_callers_budget() {
         let shares = Shares::of(&running, ["caller", "middle", "server"]);
         end(running);
         shares.sum_is_about(0.3);
-        // Most of that is not the caller's own.
-        assert!(shares.ran[1] > shares.ran[0] && shares.ran[2] > shares.ran[0], "{shares:?}");
+        // A good part of that is not the caller's own.
+        assert!(shares.ran[1..].iter().all(|ran| *ran > 0.02), "{shares:?}");
     });
 }
 
