@@ -3,13 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io;
 
 use nix::errno::Errno;
 use nix::unistd::{Pid, getegid, geteuid};
 
 use crate::plan::Plan;
 use crate::sdf::PdIndex;
+use crate::sys::errno_of;
 
 /// First host uid and gid for PDs as root: from here to 0x7fff_ffff nobody assigns ids (systemd's UIDS-GIDS table calls the
 /// range unused).
@@ -58,8 +58,7 @@ impl Identity {
     /// Writes the maps of a new child.
     pub fn write_maps(self, pid: Pid, plan: &Plan, pd: PdIndex) -> Result<(), Errno> {
         let write = |file: &str, text: String| {
-            fs::write(format!("/proc/{pid}/{file}"), text)
-                .map_err(|error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+            fs::write(format!("/proc/{pid}/{file}"), text).map_err(|error| errno_of(&error))
         };
         debug_assert!(plan.pds.len() as u32 <= IDS_PER_LAUNCHER);
         let (uid, gid) = match self {

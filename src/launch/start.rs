@@ -21,7 +21,7 @@ use crate::sdf::PdIndex;
 use crate::sys::clone::{self, Child, ExecPlan, ExecStep, Parent};
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memfd;
-use crate::sys::{abi, floor, procfs, trace};
+use crate::sys::{abi, errno_of, floor, procfs, trace};
 
 /// A PD behind the barrier: confined, and not one instruction of its image run.
 #[derive(Debug)]
@@ -404,10 +404,6 @@ fn read_report(status: &OwnedFd) -> Option<Report> {
 fn pipe() -> Result<Pipe, Errno> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     Ok(Pipe { read, write })
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// O_PATH: exec needs no read permission on the file, and nothing reads it.

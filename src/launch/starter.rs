@@ -23,7 +23,7 @@ use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
 use crate::sys::clone::{self, Child};
 use crate::sys::privilege::{self, Capability};
-use crate::sys::{procfs, socket, trace};
+use crate::sys::{errno_of, procfs, socket, trace};
 
 /// What it needs as root: to map a PD's own ids, to set its priority. Without privilege it has none of them and needs none.
 const CAPABILITIES: [Capability; 3] =
@@ -205,5 +205,5 @@ fn open(identity: Identity, pid: Option<Pid>, pd: PdIndex) -> Result<[File; 3], 
     if let Some(own) = own {
         setfsuid(own);
     }
-    files.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    files.map_err(|error| errno_of(&error))
 }

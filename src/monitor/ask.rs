@@ -14,7 +14,7 @@ use crate::pd::Seam;
 use crate::plan::CapObject;
 use crate::sdf::PdIndex;
 use crate::sys::trace::Registers;
-use crate::sys::{abi, remote, trace};
+use crate::sys::{abi, errno_of, remote, trace};
 
 /// Words of the longest reply to a fault that are looked at.
 const REPLY_WORDS: usize = 20;
@@ -164,7 +164,7 @@ impl<S: Seam> Monitor<'_, S> {
         let count = ((info & 0x7f) as usize).min(REPLY_WORDS);
         let words = remote::read(self.pid(parent), address, count)?;
         self.let_go_on(child, info >> 12, &words);
-        self.settle(child, on_fault).map_err(|error| errno(&error))?;
+        self.settle(child, on_fault).map_err(|error| errno_of(&error))?;
         Ok(0)
     }
 
@@ -185,7 +185,7 @@ impl<S: Seam> Monitor<'_, S> {
 
     fn suspend(&mut self, target: PdIndex, on_fault: OnFault) -> Result<u64, Errno> {
         self.pds[target.0].holds.suspended = true;
-        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        self.settle(target, on_fault).map_err(|error| errno_of(&error))?;
         self.tell_unhandled(on_fault);
         Ok(0)
     }
@@ -197,7 +197,7 @@ impl<S: Seam> Monitor<'_, S> {
         }
         self.let_go_on(target, u64::MAX, &[]);
         self.pds[target.0].holds.suspended = false;
-        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        self.settle(target, on_fault).map_err(|error| errno_of(&error))?;
         Ok(0)
     }
 
@@ -205,7 +205,7 @@ impl<S: Seam> Monitor<'_, S> {
         // A refusal changes nothing.
         let entry = self.entry(child, entry)?;
         self.pds[child.0].holds.suspended = true;
-        self.settle(child, on_fault).map_err(|error| errno(&error))?;
+        self.settle(child, on_fault).map_err(|error| errno_of(&error))?;
         self.forget_in_inbox(child);
         let pd = &mut self.pds[child.0];
         pd.pending = None;
@@ -226,16 +226,16 @@ impl<S: Seam> Monitor<'_, S> {
             registers.rax = 0;
             message::set_flags(&mut registers, Some(&0));
             trace::set_registers(pid, registers)?;
-            self.withdraw_calls(child).map_err(|error| errno(&error))?;
+            self.withdraw_calls(child).map_err(|error| errno_of(&error))?;
             self.charge_itself(child);
-            self.hold_for_budgets(on_fault).map_err(|error| errno(&error))?;
+            self.hold_for_budgets(on_fault).map_err(|error| errno_of(&error))?;
         }
         let pd = &mut self.pds[child.0];
         pd.holds.suspended = false;
         pd.holds.fault = false;
         // What it slept for is forgotten.
         self.wake(child);
-        self.settle(child, on_fault).map_err(|error| errno(&error))?;
+        self.settle(child, on_fault).map_err(|error| errno_of(&error))?;
         Ok(0)
     }
 
@@ -260,7 +260,7 @@ impl<S: Seam> Monitor<'_, S> {
             return Err(Errno::EPERM);
         }
         self.pds[target.0].holds.inspected = true;
-        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        self.settle(target, on_fault).map_err(|error| errno_of(&error))?;
         match self.pds[target.0].process {
             Process::Stopped => Ok(self.pid(target)),
             _ => Err(Errno::ESRCH),
@@ -269,7 +269,7 @@ impl<S: Seam> Monitor<'_, S> {
 
     fn release(&mut self, target: PdIndex, on_fault: OnFault) -> Result<(), Errno> {
         self.pds[target.0].holds.inspected = false;
-        self.settle(target, on_fault).map_err(|error| errno(&error))?;
+        self.settle(target, on_fault).map_err(|error| errno_of(&error))?;
         self.tell_unhandled(on_fault);
         Ok(())
     }
@@ -350,8 +350,4 @@ fn registers_at_rest(pid: Pid) -> Result<Registers, Errno> {
 /// A PD killed from outside in the middle of it all is told by its own event.
 pub(super) fn gone_is_fine(errno: Errno) -> Result<(), Errno> {
     if errno == Errno::ESRCH { Ok(()) } else { Err(errno) }
-}
-
-pub(super) fn errno(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::ask::errno;
 use super::{Monitor, OnFault, wait};
 use crate::pd::Seam;
 use crate::plan::{EndPlan, Plan};
 use crate::sdf::PdIndex;
-use crate::sys::{abi, cputime};
+use crate::sys::{abi, cputime, errno_of};
 
 /// What a PD has run, and on whose time. All are microseconds.
 #[derive(Clone, Debug, Default)]
@@ -194,7 +193,7 @@ impl<S: Seam> Monitor<'_, S> {
             let number = wait::sequence(self.channels_of(end.peer), end.incoming);
             self.budgets.accounts[pd.0].serves = Some((end, number));
         }
-        self.hold_for_budgets(on_fault).map_err(|error| errno(&error))?;
+        self.hold_for_budgets(on_fault).map_err(|error| errno_of(&error))?;
         Ok(0)
     }
 

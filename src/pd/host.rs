@@ -17,7 +17,7 @@ use super::seam::{Layer, Seam};
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
-use crate::sys::{self, descriptor, floor, landlock, library, memory, privilege, seccomp, signals};
+use crate::sys::{self, descriptor, errno_of, floor, landlock, library, memory, privilege, seccomp, signals};
 
 /// What the launcher puts before the PD's name as the program's name; `ps` shows it.
 pub const ARGV0_PREFIX: &str = "mk-pd:";
@@ -235,9 +235,4 @@ fn arrange_descriptors(handoff: &mut Handoff, own_maps: File) -> Result<Manually
 
 fn at(step: Step) -> impl Fn(Errno) -> Failure {
     move |errno| Failure::new(step, errno)
-}
-
-/// The errno inside an I/O error; EIO where it has none.
-pub(super) fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

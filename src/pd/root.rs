@@ -11,9 +11,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
 use super::handoff::Handoff;
-use super::host::errno_of;
 use super::step::{Failure, Step};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, errno_of};
 
 /// Where the tmpfs is mounted before it becomes the root. It exists on every host mk-sandbox can run on, since the launcher needs
 /// procfs too.

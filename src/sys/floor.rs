@@ -15,7 +15,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{Pid, pipe2};
 
-use super::{check, seccomp};
+use super::{check, errno_of, seccomp};
 
 pub use crowd::crowd;
 
@@ -318,7 +318,7 @@ impl Channel {
             Via::Pipe => pipe2(OFlag::O_CLOEXEC).map(|(read, write)| vec![read, write])?,
             Via::Socket => UnixDatagram::pair()
                 .map(|(a, b)| vec![a.into(), b.into()])
-                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?,
+                .map_err(|error| errno_of(&error))?,
         };
         let number = |fd: Option<&OwnedFd>| fd.map_or(-1, AsRawFd::as_raw_fd);
         Ok(Self { via, read: number(owned.first()), write: number(owned.last()), _owned: owned })

@@ -29,6 +29,11 @@ pub mod trace;
 
 use nix::errno::Errno;
 
+/// The kernel's number for an error of the standard library; EIO for one that is the library's own.
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
 /// The result of a raw system call: -1 means that errno is set.
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
     if result == -1 { Err(Errno::last()) } else { Ok(result) }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Serialize;
 
-use super::check;
+use super::{check, errno_of};
 use attempt::{Namespaces, attempt};
 
 /// How much of the sandbox a host must enforce.
@@ -247,8 +247,7 @@ pub fn host() -> HostReport {
     let mut layers: BTreeMap<Layer, Finding> =
         Layer::ALL.into_iter().map(|layer| (layer, Finding::NotTried)).collect();
     let status = fs::read_to_string("/proc/self/status");
-    let procfs =
-        status.as_ref().map(drop).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
+    let procfs = status.as_ref().map(drop).map_err(errno_of);
     layers.insert(Layer::Procfs, finding("open", procfs));
     layers.insert(Layer::MemfdSeals, finding("memfd_create", memfd(0)));
     layers.insert(Layer::NoexecSeal, finding("memfd_create", memfd(libc::MFD_NOEXEC_SEAL)));

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::ptrace;
 use nix::unistd::{Pid, getegid, geteuid, pipe2};
 
-use super::super::check;
+use super::super::{check, errno_of};
 use super::{Finding, Layer, finding};
 
 /// What the process is started in.
@@ -154,8 +154,7 @@ fn write_maps(pid: Pid) -> Finding {
     let result = write("setgroups", "deny".into())
         .and_then(|()| write("gid_map", format!("0 {} 1", getegid())))
         .and_then(|()| write("uid_map", format!("0 {} 1", geteuid())));
-    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    finding("write to uid_map", result.map_err(errno))
+    finding("write to uid_map", result.map_err(|error| errno_of(&error)))
 }
 
 /// The child's records, up to the end of its pipe or the record of the filter, behind which it is stopped.
