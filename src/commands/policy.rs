@@ -71,7 +71,7 @@ struct EveryPd {
 
 #[derive(Debug, Serialize)]
 struct Landlock {
-    abi: u32,
+    abi: i32,
     denied: Vec<String>,
     allowed_while_loading: Vec<String>,
 }

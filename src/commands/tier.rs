@@ -25,11 +25,10 @@ pub struct Granted {
 /// [`Exit::Host`], explained.
 pub fn require(tier: Tier) -> Result<Granted, Exit> {
     if tier == Tier::Full
-        && let Ok(abi) = probe::landlock_abi()
-        && abi >= probe::SCOPES_SINCE
+        && let Ok(landlock_abi) = probe::landlock_abi()
+        && landlock_abi >= probe::SCOPES_SINCE
         && probe::noexec_seal()
     {
-        let landlock_abi = i32::try_from(abi).unwrap_or(i32::MAX);
         return Ok(Granted { landlock_abi, without: Without::default() });
     }
     let host = probe::host();
@@ -58,9 +57,8 @@ fn judge(host: &HostReport, tier: Tier) -> Result<Granted, String> {
     if !host.missing(tier).is_empty() {
         return Err(why_not(host, tier));
     }
-    let landlock_abi = i32::try_from(host.landlock_abi).unwrap_or(i32::MAX);
     let without = Without { mseal: !host.works(Layer::Mseal), mdwe: !host.works(Layer::Mdwe) };
-    Ok(Granted { landlock_abi, without })
+    Ok(Granted { landlock_abi: host.landlock_abi, without })
 }
 
 fn announcement(host: &HostReport, tier: Tier) -> String {

@@ -13,15 +13,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
-    RulesetStatus, Scope,
-};
+use ::landlock::{RulesetError, RulesetStatus, Scope};
 use nix::errno::Errno;
 
 use super::{Launch, LaunchError, Resources, Starter};
 use crate::exit::Exit;
 use crate::pd::Seam;
+use crate::policy::landlock::{self, Handled};
 use crate::policy::{PlanValues, Policy, PolicyError, Program, syscall_name};
 use crate::sys::{privilege, seccomp, signals};
 
@@ -78,15 +76,7 @@ fn filter<S: Seam>(resources: &Resources, seam: &S) -> Result<Option<Vec<Program
 /// Everything that this host's Landlock can deny, but signals: PDs are outside of the domain, and must be ended. The filter leaves one
 /// signal, to those whose descriptors are held.
 fn restrict(abi: i32) -> Result<RulesetStatus, RulesetError> {
-    let abi = ABI::from(abi);
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(abi))?;
-    if abi >= ABI::V4 {
-        ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
-    }
-    if abi >= ABI::V6 {
-        ruleset = ruleset.scope(Scope::AbstractUnixSocket)?;
-    }
-    Ok(ruleset.create()?.restrict_self()?.ruleset)
+    let all = landlock::handled(abi);
+    let ruleset = Handled { scope: all.scope & !Scope::Signal, ..all }.ruleset()?;
+    Ok(ruleset.restrict_self()?.ruleset)
 }

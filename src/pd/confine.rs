@@ -7,13 +7,11 @@ use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
-};
+use ::landlock::{PathBeneath, PathFd, RulesetCreatedAttr, RulesetStatus};
 use nix::errno::Errno;
 
 use super::step::{Failure, Step};
+use crate::policy::landlock;
 use crate::sys::procfs::{Mapping, parse_maps};
 use crate::sys::{descriptor, memory};
 
@@ -21,8 +19,9 @@ use crate::sys::{descriptor, memory};
 pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure> {
     let fail = |error: String| failure(Step::Landlock, error);
     let file = PathFd::new(image).map_err(|error| fail(error.to_string()))?;
-    let status = ruleset(abi)
-        .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(file, AccessFs::ReadFile)))
+    let status = landlock::handled(abi)
+        .ruleset()
+        .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(file, landlock::while_loading())))
         // no_new_privs is on since the step before.
         .and_then(|ruleset| ruleset.no_new_privs(false).restrict_self())
         .map_err(|error| fail(error.to_string()))?;
@@ -37,24 +36,10 @@ pub(super) fn landlock_image_only(abi: i32, image: &Path) -> Result<(), Failure>
 
 /// A ruleset that denies all of it; made while that is still possible, applied later.
 pub(super) fn landlock_nothing(abi: i32) -> Result<OwnedFd, Failure> {
-    let ruleset = ruleset(abi).map_err(|error| failure(Step::Landlock, error.to_string()))?;
+    let ruleset =
+        landlock::handled(abi).ruleset().map_err(|error| failure(Step::Landlock, error.to_string()))?;
     Option::<OwnedFd>::from(ruleset)
         .ok_or_else(|| failure(Step::Landlock, "the kernel has no Landlock".into()))
-}
-
-fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {
-    let abi = ABI::from(abi);
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(abi))?;
-    // An empty set is an error of the crate: TCP rights came with ABI 4, scopes with 6.
-    if abi >= ABI::V4 {
-        ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
-    }
-    if abi >= ABI::V6 {
-        ruleset = ruleset.scope(Scope::from_all(abi))?;
-    }
-    ruleset.create()
 }
 
 fn failure(step: Step, detail: String) -> Failure {

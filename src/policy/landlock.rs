@@ -1,10 +1,13 @@
-//! Landlock: which rights a PD's domain handles, that is, takes away. Every right and scope that both the host's kernel
+//! Landlock: which rights a domain handles, that is, takes away. In a PD's every right and scope that both the host's kernel
 //! and this program know is handled; while the image is loaded one rule gives back reading it, and afterwards a second,
 //! nested domain without any rule takes that away too.
 
 #![forbid(unsafe_code)]
 
-use landlock::{ABI, Access, AccessFs, AccessNet, BitFlags, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetError, Scope,
+};
 
 /// What the domain takes away on a host with some Landlock ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +27,29 @@ pub fn while_loading() -> BitFlags<AccessFs> {
 }
 
 /// Every right that Landlock ABI `abi` knows, as far as this program knows it; none for 0.
-pub fn handled(abi: u32) -> Handled {
-    let abi = ABI::from(i32::try_from(abi).unwrap_or(i32::MAX));
+pub fn handled(abi: i32) -> Handled {
+    let abi = ABI::from(abi);
     Handled { fs: AccessFs::from_all(abi), net: AccessNet::from_all(abi), scope: Scope::from_all(abi) }
 }
 
 impl Handled {
+    /// A ruleset that takes all of it away; rules give back.
+    ///
+    /// # Errors
+    /// The kernel cannot deny something of it.
+    pub fn ruleset(self) -> Result<RulesetCreated, RulesetError> {
+        let mut ruleset =
+            Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(self.fs)?;
+        // An empty set is an error of the crate.
+        if !self.net.is_empty() {
+            ruleset = ruleset.handle_access(self.net)?;
+        }
+        if !self.scope.is_empty() {
+            ruleset = ruleset.scope(self.scope)?;
+        }
+        ruleset.create()
+    }
+
     /// The names of the rights as the kernel's documentation has them, without `LANDLOCK_ACCESS_`: `FS_EXECUTE`,
     /// `NET_BIND_TCP`, `SCOPE_SIGNAL`.
     pub fn names(&self) -> Vec<String> {

@@ -189,7 +189,7 @@ pub struct HostReport {
     /// `uname -r`
     pub kernel: String,
     /// The highest Landlock ABI of the kernel; 0 without Landlock.
-    pub landlock_abi: u32,
+    pub landlock_abi: i32,
     /// Every layer of [`Layer::ALL`].
     pub layers: BTreeMap<Layer, Finding>,
     /// Contents of the files of [`SETTINGS`] that exist, without white space at the end.
@@ -285,7 +285,7 @@ pub fn host() -> HostReport {
 }
 
 /// The Landlock ABI that brought the scopes (Linux 6.12).
-pub const SCOPES_SINCE: u32 = 6;
+pub const SCOPES_SINCE: i32 = 6;
 
 /// The kernel makes memfds that can never be executed (Linux 6.3).
 pub fn noexec_seal() -> bool {
@@ -311,7 +311,7 @@ const LANDLOCK_VERSION: u32 = 1;
 ///
 /// # Errors
 /// ENOSYS where it was built without Landlock, EOPNOTSUPP where it was started without.
-pub fn landlock_abi() -> Result<u32, Errno> {
+pub fn landlock_abi() -> Result<i32, Errno> {
     // SAFETY: with this flag the call takes no ruleset and returns a number.
     let abi = check(unsafe {
         libc::syscall(
@@ -321,7 +321,7 @@ pub fn landlock_abi() -> Result<u32, Errno> {
             LANDLOCK_VERSION,
         )
     })?;
-    u32::try_from(abi).map_err(|_| Errno::EIO)
+    i32::try_from(abi).map_err(|_| Errno::EIO)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ const KINDS: [(Layer, libc::c_int); 7] = [
 type Findings = BTreeMap<Layer, Finding>;
 
 /// Tries every layer that needs a process. What is missing in the result was not reached.
-pub(super) fn attempt(landlock_abi: u32, namespaces: Namespaces) -> Findings {
+pub(super) fn attempt(landlock_abi: i32, namespaces: Namespaces) -> Findings {
     let mut found = Findings::new();
     let flags = match namespaces {
         Namespaces::All => KINDS.iter().fold(libc::CLONE_NEWUSER, |flags, (_, kind)| flags | kind),
@@ -224,7 +224,7 @@ struct Child {
     go: RawFd,
     /// The parent's end of `go`: as long as it is open here too, there is no end of file when the parent is gone.
     not_mine: RawFd,
-    landlock_abi: u32,
+    landlock_abi: i32,
     namespaces: Namespaces,
 }
 
