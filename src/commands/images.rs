@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::image::Image;
 use crate::report::lint::{ImageFile, NotRead};
+use crate::report::words::hex;
 use crate::sdf::{self, ProgramImage, System};
 
 /// Bytes of the largest image file that is read.
@@ -33,7 +34,7 @@ fn file(image: &ProgramImage, search_path: &[PathBuf]) -> ImageFile {
         Ok(bytes) => bytes,
         Err(why) => return not_read(why),
     };
-    let sha256 = Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+    let sha256 = Some(hex(&Sha256::digest(&bytes)));
     let symbols = match &image.path_for_symbols {
         None => None,
         Some(path) => match find(path, search_path) {

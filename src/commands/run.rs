@@ -113,6 +113,6 @@ fn launch_and_watch<S: Seam>(
         policy: args.on_fault.into(),
     };
     let on_fault = |fault: &monitor::Fault, policy| told::say(&report::fault(&launch.plan, fault, policy));
-    monitor::run(launch, &resources, running, &signals, seam, options, &on_fault)
+    monitor::run(launch, &resources, running, &signals, options, &on_fault)
         .map_err(|source| LaunchError::Confined { what: "watching the system".into(), source })
 }

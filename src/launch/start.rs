@@ -77,34 +77,21 @@ pub fn start<S: Seam>(
     })
 }
 
-/// Starts one PD again, after its process has ended: by the process that was left behind for it.
-pub fn start_again<S: Seam>(
+/// Starts one PD again, after its process has ended: by the process that [`super::confine`] has left behind for it.
+pub fn start_again(
     launch: &Launch,
     resources: &Resources,
     signals: &SignalFd,
-    seam: &S,
     pd: PdIndex,
 ) -> Result<Option<RunningPd>, LaunchError> {
     let plan = launch.plan.pd(pd);
-    let mut starting = Vec::new();
-    let outcome = match &resources.starter {
-        Some(starter) => starter.start(signals, plan).map(|pd| starting.push(pd)),
-        None => spawn_all(
-            launch,
-            resources,
-            seam,
-            Identity::of_launcher(),
-            Tracing::Seize,
-            &[plan],
-            &mut starting,
-        ),
-    };
-    let outcome = outcome.and_then(|()| wait_until_ready(launch, signals, &mut starting));
-    let open = |pd: &Starting| match &resources.starter {
-        Some(starter) => starter.open(signals, plan),
-        None => procfs::open(pd.child.pid).map_err(|error| cannot_open(launch, pd, &error)),
-    };
-    finish(launch, starting, outcome, open).map(|mut started| started.pop())
+    let starter = resources.starter.as_ref().ok_or_else(|| LaunchError::Prepare {
+        what: "there is no process that starts PDs again".into(),
+        source: Errno::ESRCH.into(),
+    })?;
+    let mut starting = vec![starter.start(signals, plan)?];
+    let outcome = wait_until_ready(launch, signals, &mut starting);
+    finish(launch, starting, outcome, |_| starter.open(signals, plan)).map(|mut started| started.pop())
 }
 
 /// The PDs, ready and with the files about them open; or none of them.
@@ -311,12 +298,18 @@ fn wait_until_ready(
                 });
             }
         }
-        while let Ok(Some(signal)) = signals.read_signal() {
-            if signal.ssi_signo != libc::SIGCHLD as u32 {
-                return Err(LaunchError::Interrupted);
-            }
+        heed(signals)?;
+    }
+}
+
+/// Takes the signals that have come: those of children say nothing yet, any other asks for the end.
+pub(super) fn heed(signals: &SignalFd) -> Result<(), LaunchError> {
+    while let Ok(Some(signal)) = signals.read_signal() {
+        if signal.ssi_signo != libc::SIGCHLD as u32 {
+            return Err(LaunchError::Interrupted);
         }
     }
+    Ok(())
 }
 
 fn handle(pd: &mut Starting, event: trace::Event) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Pid, Uid, setfsuid};
 use serde::{Deserialize, Serialize};
 
-use super::start::{Starting, Tracing, spawn_all};
+use super::start::{Starting, Tracing, heed, spawn_all};
 use super::{Identity, Launch, LaunchError, Resources};
 use crate::pd::{Failure, REPORT_MAX, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
@@ -113,11 +113,7 @@ impl Starter {
                 Err(errno) => return Err(broken(errno)),
             }
             let answered = fds[0].any().unwrap_or(false);
-            while let Ok(Some(signal)) = signals.read_signal() {
-                if signal.ssi_signo != libc::SIGCHLD as u32 {
-                    return Err(LaunchError::Interrupted);
-                }
-            }
+            heed(signals)?;
             if answered {
                 break;
             }

@@ -10,7 +10,6 @@ use nix::unistd::Pid;
 use super::message;
 use super::pd::Process;
 use super::{Monitor, OnFault};
-use crate::pd::Seam;
 use crate::plan::CapObject;
 use crate::sdf::PdIndex;
 use crate::sys::trace::Registers;
@@ -42,7 +41,7 @@ impl Ask {
     }
 }
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     /// Carries it out and lets the asker go on behind the call. `false`: this PD may not ask for that, so it is a fault.
     pub(super) fn answer(&mut self, asker: PdIndex, ask: Ask, on_fault: OnFault) -> io::Result<bool> {
         if !self.may_ask(asker, ask) {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::{Monitor, OnFault, wait};
-use crate::pd::Seam;
 use crate::plan::{EndPlan, Plan};
 use crate::sdf::PdIndex;
 use crate::sys::{abi, cputime, errno_of};
@@ -110,7 +109,7 @@ impl Budgets {
     }
 }
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     /// From here on what they run counts: a process has run before its PD does.
     pub(super) fn open_accounts(&mut self) {
         for pd in self.indices() {

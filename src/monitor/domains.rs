@@ -6,7 +6,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Monitor, OnFault};
-use crate::pd::Seam;
 use crate::plan::Plan;
 
 /// The schedule and where it stands.
@@ -36,7 +35,7 @@ impl Domains {
     }
 }
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     /// Sets every PD's hold by the current domain; the caller settles them.
     pub(super) fn hold_for_domain(&mut self) {
         let Some(domains) = &self.domains else { return };

@@ -13,12 +13,11 @@ use super::pd::{Pending, Process};
 use super::record::Heard;
 use super::{EVENTS_A_TURN, Ended, Monitor, OnFault, Policy, RESTART_PAUSE, wait};
 use crate::launch::{self, LaunchError, end_all};
-use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::floor::cycles;
 use crate::sys::trace::{self, Event, Registers};
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     /// True when there may be more: PDs that ask without end must not keep the launcher from signals, timers and consoles.
     pub(super) fn take_events(&mut self, on_fault: OnFault) -> io::Result<bool> {
         for _ in 0..EVENTS_A_TURN {
@@ -68,11 +67,7 @@ impl<S: Seam> Monitor<'_, S> {
             self.pds[index.0].process = Process::Running;
             return Ok(());
         }
-        let is_fault = matches!(
-            info.signal,
-            libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP | libc::SIGSYS
-        );
-        if !is_fault || info.code <= 0 {
+        if !trace::FAULTS.contains(&info.signal) || info.code <= 0 {
             // Sent by somebody, not caused by the PD: it is swallowed.
             return self.settle(index, on_fault);
         }
@@ -163,7 +158,7 @@ impl<S: Seam> Monitor<'_, S> {
             self.pds[index.0].process = Process::Gone;
         }
         self.withdraw_calls(index)?;
-        let started = launch::start_again(self.launch, self.resources, self.signals, self.seam, index);
+        let started = launch::start_again(self.launch, self.resources, self.signals, index);
         let pd = match started {
             Ok(Some(pd)) => pd,
             Ok(None) => return Err(io::Error::other("a PD that was started again is not there")),

@@ -4,7 +4,7 @@
 
 use nix::unistd::Pid;
 
-use crate::policy::{TEXT_MAX, denial, missing_rule, syscall_name};
+use crate::policy::{TEXT_MAX, X32_BIT, denial, missing_rule, syscall_name};
 use crate::sys::{abi, procfs};
 
 /// What is said of a denied system call.
@@ -39,7 +39,7 @@ pub fn denied(pid: Pid, number: i64, arguments: &[u64; 6]) -> DeniedCall {
     let name = u64::try_from(number).ok().and_then(syscall_name);
     let rule = missing_rule(number, arguments);
     let (Some(name), Some(denial)) = (name, denial(number)) else {
-        let is_x32 = u64::try_from(number).is_ok_and(|number| number & X32 != 0);
+        let is_x32 = u64::try_from(number).is_ok_and(|number| number & X32_BIT != 0);
         return DeniedCall {
             name: None,
             shown: format!("{number}({})", all()),
@@ -63,9 +63,6 @@ pub fn denied(pid: Pid, number: i64, arguments: &[u64; 6]) -> DeniedCall {
         instead: Some(denial.instead),
     }
 }
-
-/// `__X32_SYSCALL_BIT` (asm/unistd.h)
-const X32: u64 = 0x4000_0000;
 
 /// A text of the PD up to its NUL, or as much of it as is ever shown. `None` where nothing can be read.
 fn text(pid: Pid, address: u64) -> Option<Vec<u8>> {

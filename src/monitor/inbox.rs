@@ -10,12 +10,11 @@ use nix::errno::Errno;
 
 use super::pd::{Pending, Process};
 use super::{Ended, Monitor, OnFault, Policy, message};
-use crate::pd::Seam;
 use crate::plan::CapObject;
 use crate::sdf::PdIndex;
 use crate::sys::{abi, remote};
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     /// Puts a child's fault into its parent's inbox, behind those of children with higher priority and those that came before from equals, as
     /// seL4 queues on an endpoint; and lets the parent know.
     pub(super) fn post(&mut self, child: PdIndex, parent: PdIndex, pending: Pending) -> io::Result<()> {
@@ -80,8 +79,7 @@ impl<S: Seam> Monitor<'_, S> {
     pub(super) fn tell_unhandled(&mut self, on_fault: OnFault) {
         for index in self.indices() {
             let Some((parent, _)) = self.launch.plan.pd(index).parent else { continue };
-            let is_untold = |pending: &Pending| !pending.taken && !pending.told;
-            if self.pds[index.0].pending.as_ref().is_some_and(is_untold)
+            if self.pds[index.0].pending.as_ref().is_some_and(Pending::is_untold)
                 && !self.may_act(parent, &mut vec![index])
             {
                 self.tell(index, on_fault);
@@ -95,7 +93,7 @@ impl<S: Seam> Monitor<'_, S> {
     /// Faults that wait in an inbox at the end: their parents never took them, so nobody handled them.
     pub(super) fn tell_untaken(&mut self, on_fault: OnFault) {
         for index in self.indices() {
-            if self.pds[index.0].pending.as_ref().is_some_and(|pending| !pending.taken && !pending.told) {
+            if self.pds[index.0].pending.as_ref().is_some_and(Pending::is_untold) {
                 self.tell(index, on_fault);
             }
         }

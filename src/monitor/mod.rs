@@ -39,7 +39,6 @@ pub use wait::Waiting;
 use pd::{Process, Watched};
 
 use crate::launch::{Launch, Resources, RunningPd, end_all};
-use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::descriptor::{bytes_waiting, has_room};
 use crate::sys::procfs;
@@ -127,11 +126,10 @@ pub struct Options {
 }
 
 /// The monitor of one run.
-struct Monitor<'a, S> {
+struct Monitor<'a> {
     launch: &'a Launch,
     resources: &'a Resources,
     signals: &'a SignalFd,
-    seam: &'a S,
     options: Options,
     pds: Vec<Watched>,
     faults: Vec<Fault>,
@@ -148,12 +146,11 @@ struct Monitor<'a, S> {
 }
 
 /// Opens the barrier and watches until the end; then every process is gone and reaped.
-pub fn run<S: Seam>(
+pub fn run(
     launch: &Launch,
     resources: &Resources,
     running: Vec<RunningPd>,
     signals: &SignalFd,
-    seam: &S,
     options: Options,
     on_fault: OnFault,
 ) -> io::Result<Outcome> {
@@ -162,7 +159,6 @@ pub fn run<S: Seam>(
         launch,
         resources,
         signals,
-        seam,
         options,
         pds: running
             .into_iter()
@@ -195,7 +191,7 @@ pub fn run<S: Seam>(
     Ok(Outcome { ended: ended?, faults: monitor.faults, waiting, recorded, pds, ran })
 }
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     fn watch(&mut self, on_fault: OnFault) -> io::Result<Ended> {
         let until = self.options.until;
         self.epoll.add(self.signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
@@ -263,7 +259,7 @@ impl<S: Seam> Monitor<'_, S> {
         }
     }
 
-    fn indices(&self) -> impl Iterator<Item = PdIndex> + use<S> {
+    fn indices(&self) -> impl Iterator<Item = PdIndex> + use<> {
         (0..self.pds.len()).map(PdIndex)
     }
 

@@ -67,6 +67,13 @@ pub(super) struct Pending {
     pub told: bool,
 }
 
+impl Pending {
+    /// Neither the parent nor the user knows of it yet.
+    pub fn is_untold(&self) -> bool {
+        !self.taken && !self.told
+    }
+}
+
 /// One PD.
 #[derive(Debug)]
 pub(super) struct Watched {

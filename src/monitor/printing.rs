@@ -9,9 +9,8 @@ use std::os::fd::AsFd;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::{Ended, Monitor, STDOUT};
-use crate::pd::Seam;
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     pub(super) fn print_console(&mut self, index: usize) -> io::Result<()> {
         if self.output.full() {
             return Ok(());

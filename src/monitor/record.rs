@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::fault::Fault;
 use super::pd::Process;
 use super::{Monitor, Policy};
-use crate::pd::Seam;
 use crate::sdf::PdIndex;
 use crate::sys::cputime;
 use crate::sys::trace::Registers;
@@ -112,7 +111,7 @@ impl Record {
     }
 }
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     /// How every PD is, before the processes are ended.
     pub(super) fn ends(&self) -> Vec<PdEnd> {
         let end = |index: PdIndex| {

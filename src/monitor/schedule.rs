@@ -16,7 +16,6 @@ use nix::errno::Errno;
 
 use super::{Monitor, OnFault, Process};
 use crate::launch::Schedule;
-use crate::pd::Seam;
 use crate::plan::{PdPlan, Plan};
 use crate::sdf::PdIndex;
 use crate::sys::{cputime, procfs};
@@ -155,7 +154,7 @@ impl Scheduler {
     }
 }
 
-impl<S: Seam> Monitor<'_, S> {
+impl Monitor<'_> {
     pub(super) fn schedules(&self) -> bool {
         self.launch.schedule == Schedule::Microkit
     }

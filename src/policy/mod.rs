@@ -16,4 +16,4 @@ pub use compile::{Filters, PlanValues, PolicyError, Program};
 pub use data::{Answer, Arg, Op, Operand, Otherwise, Policy, Rule, Width};
 pub use denials::{Argument, Denial, Form, TEXT_MAX, denial, missing_rule};
 pub use evaluate::{AUDIT_ARCH_X86_64, Action, BadProgram, SeccompData, evaluate, evaluate_all};
-pub use syscalls::{syscall_name, syscall_number};
+pub use syscalls::{X32_BIT, syscall_name, syscall_number};

@@ -17,6 +17,9 @@ fn entries() -> impl Iterator<Item = (u64, &'static str)> {
     })
 }
 
+/// `__X32_SYSCALL_BIT` (asm/unistd.h): set in the numbers of the x32 interface.
+pub const X32_BIT: u64 = 0x4000_0000;
+
 /// The name of system call `nr` as the kernel got it in the register; `None` where x86-64 has no such call, which
 /// includes the x32 numbers (bit 30 set).
 pub fn syscall_name(nr: u64) -> Option<&'static str> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::rights::{self, namespaces};
+use super::words::hex;
 use super::{Timings, waiting};
 use crate::exit::Exit;
 use crate::launch::{Launch, Schedule, Wait};
@@ -330,7 +331,7 @@ fn pds(launch: &Launch, outcome: Option<&monitor::Outcome>) -> Vec<Pd> {
             |cap: &crate::plan::CapPlan| Capability { slot: cap.slot, object: cap.object, pd: name(cap.pd) };
         Pd {
             rights: rights::Pd::of(plan, pd),
-            image_sha256: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+            image_sha256: hex(&Sha256::digest(bytes)),
             parent: pd.parent.map(|(parent, _)| name(parent)),
             children: pd.children.iter().map(|(_, child)| name(*child)).collect(),
             capabilities: pd.cspace.iter().map(capability).collect(),

@@ -18,6 +18,11 @@ pub fn bytes(size: u64) -> String {
     }
 }
 
+/// Two digits a byte, as sha256sum(1) writes them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Text of the system file for a terminal: control characters are shown, not obeyed.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

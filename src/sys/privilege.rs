@@ -36,20 +36,27 @@ pub fn undumpable() -> Result<(), Errno> {
 /// All securebits on and locked: uid 0 means nothing, and no capability survives or becomes ambient.
 const SECUREBITS_LOCKED: libc::c_ulong = 0b1110_1111;
 
-/// Empties all five capability sets for good, and asks the kernel whether they are empty.
-pub fn drop_capabilities() -> Result<(), Errno> {
-    let failed = |_| Errno::EPERM;
-    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+/// Takes all capabilities but these out of the bounding set, then locks the securebits. Needs CAP_SETPCAP.
+fn bound_to(but: &[Capability]) -> Result<(), Errno> {
     // The crate knows capabilities by name; the kernel may know more (/proc/sys/kernel/cap_last_cap).
-    for capability in 0..=63 {
-        match prctl(libc::PR_CAPBSET_READ, capability) {
-            Ok(0) => {}
-            Ok(_) => prctl(libc::PR_CAPBSET_DROP, capability).map(drop)?,
+    for number in 0..=63 {
+        match prctl(libc::PR_CAPBSET_READ, number) {
+            Ok(1) if !but.iter().any(|kept| libc::c_ulong::from(kept.index()) == number) => {
+                prctl(libc::PR_CAPBSET_DROP, number)?;
+            }
+            Ok(_) => {}
             Err(Errno::EINVAL) => break,
             Err(errno) => return Err(errno),
         }
     }
-    prctl(libc::PR_SET_SECUREBITS, SECUREBITS_LOCKED)?;
+    prctl(libc::PR_SET_SECUREBITS, SECUREBITS_LOCKED).map(drop)
+}
+
+/// Empties all five capability sets for good, and asks the kernel whether they are empty.
+pub fn drop_capabilities() -> Result<(), Errno> {
+    let failed = |_| Errno::EPERM;
+    caps::clear(None, CapSet::Ambient).map_err(failed)?;
+    bound_to(&[])?;
     // The permitted set last: the other two must lie inside it.
     for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         caps::clear(None, set).map_err(failed)?;
@@ -70,17 +77,7 @@ pub fn give_up_capabilities(but: &[Capability]) -> Result<(), Errno> {
     let may_bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)?;
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
     if may_bound {
-        for number in 0..=63 {
-            match prctl(libc::PR_CAPBSET_READ, number) {
-                Ok(1) if !but.iter().any(|kept| libc::c_ulong::from(kept.index()) == number) => {
-                    prctl(libc::PR_CAPBSET_DROP, number)?;
-                }
-                Ok(_) => {}
-                Err(Errno::EINVAL) => break,
-                Err(errno) => return Err(errno),
-            }
-        }
-        prctl(libc::PR_SET_SECUREBITS, SECUREBITS_LOCKED)?;
+        bound_to(but)?;
     }
     let has = caps::read(None, CapSet::Permitted).map_err(failed)?;
     let kept: CapsHashSet = but.iter().copied().filter(|kept| has.contains(kept)).collect();

@@ -97,7 +97,7 @@ pub fn registers(pid: Pid) -> Result<Registers, Errno> {
 }
 
 /// Signals for what a process does itself.
-const FAULTS: [libc::c_int; 6] =
+pub const FAULTS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
 /// True when a stopped process has done something that it has not yet stopped for: an interrupt comes before the signal. It will stop for it

@@ -10,12 +10,11 @@ use nix::unistd::Pid;
 
 use super::Checks;
 use crate::launch::RunningPd;
-use crate::policy::syscall_name;
+use crate::policy::{X32_BIT, syscall_name};
 use crate::sys::trace::{self, Event, Registers};
 
 /// Numbers tried: beyond the last of Linux 6.18 (469), and the same with the x32 bit.
 const NUMBERS: u64 = 512;
-const X32: u64 = 0x4000_0000;
 /// Bytes of the `syscall` instruction.
 const SYSCALL_BYTES: u64 = 2;
 
@@ -32,7 +31,7 @@ pub(super) fn check(pd: &RunningPd, checks: &mut Checks) -> io::Result<()> {
     let pid = pd.child.pid;
     let stand = trace::registers(pid)?;
     let mut wrong = Vec::new();
-    for number in (0..NUMBERS).chain((0..NUMBERS).map(|number| number | X32)) {
+    for number in (0..NUMBERS).chain((0..NUMBERS).map(|number| number | X32_BIT)) {
         // Answered by the heap's filters, or allowed: these are tried below. The kernel exempts 335 and 336 from seccomp; they signal
         // the process when no probe is set, and are named in SECURITY.md.
         let tried_below = [libc::SYS_read, libc::SYS_write, libc::SYS_brk].contains(&(number as i64));
@@ -67,7 +66,7 @@ pub(super) fn check(pd: &RunningPd, checks: &mut Checks) -> io::Result<()> {
 }
 
 fn name(number: u64) -> String {
-    match (number & X32, syscall_name(number & !X32)) {
+    match (number & X32_BIT, syscall_name(number & !X32_BIT)) {
         (0, Some(name)) => name.to_owned(),
         (0, None) => number.to_string(),
         (_, Some(name)) => format!("{name} (x32)"),

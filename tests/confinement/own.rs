@@ -180,7 +180,7 @@ pub fn launcher(kind: &str, system: &str) -> ExitCode {
     let tell = |fault: &monitor::Fault, policy| {
         eprintln!("mk-sandbox: {}", report::fault(&launch.plan, fault, policy));
     };
-    monitor::run(&launch, &resources, running, &signals, &seam, options, &tell).unwrap();
+    monitor::run(&launch, &resources, running, &signals, options, &tell).unwrap();
     ExitCode::SUCCESS
 }
 

@@ -206,6 +206,6 @@ pub fn launcher(filters: &str) -> ExitCode {
     let tell = |fault: &monitor::Fault, policy| {
         eprintln!("{}", report::fault(&launch.plan, fault, policy));
     };
-    monitor::run(&launch, &resources, running, &signals, &seam, options, &tell).unwrap();
+    monitor::run(&launch, &resources, running, &signals, options, &tell).unwrap();
     ExitCode::SUCCESS
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Places, Report, level_word};
 use crate::report::lint::{Judged, Level, Suppressed, kinds};
+use crate::report::words::hex;
 use crate::sdf::Span;
 
 const SCHEMA: &str =
@@ -111,7 +112,7 @@ pub(super) fn fingerprint(id: &str, message: &str) -> String {
     hash.update(id);
     hash.update([0]);
     hash.update(message);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// A path as a URI reference: a relative one stays relative, to the root of the repository for most readers.
