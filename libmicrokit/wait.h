@@ -93,6 +93,12 @@ static inline void wait_pause(void)
     __builtin_ia32_pause();
 }
 
+/* Waits that sleep in a row before the next long spin. */
+static inline uint32_t wait_long_due(const struct wait_history *history)
+{
+    return history->long_due == 0 ? WAIT_LONG_FIRST : history->long_due;
+}
+
 /* Cycles that this wait may spin before it sleeps; 0: it sleeps at once. */
 static inline uint64_t wait_may_spin(struct wait_policy *policy, struct wait_history *history, uint64_t now,
                                      uint16_t cpu)
@@ -113,7 +119,7 @@ static inline uint64_t wait_may_spin(struct wait_policy *policy, struct wait_his
         return policy->spin_cycles;
     }
     history->slept++;
-    if (history->slept >= (history->long_due == 0 ? WAIT_LONG_FIRST : history->long_due)) {
+    if (history->slept >= wait_long_due(history)) {
         history->slept = 0;
         return policy->spin_cycles * WAIT_LONG_SPINS;
     }
@@ -149,7 +155,7 @@ static inline void wait_has_spun(struct wait_policy *policy, struct wait_history
         history->long_due = 0;
         policy->rest_until = 0;
     } else if (spin->longest > policy->spin_cycles) {
-        uint32_t due = history->long_due == 0 ? WAIT_LONG_FIRST : history->long_due;
+        uint32_t due = wait_long_due(history);
         history->long_due = due * 2 > WAIT_LONG_LAST ? WAIT_LONG_LAST : due * 2;
     } else if (history->credit > 2) {
         history->credit = (uint8_t)(history->credit - 2);

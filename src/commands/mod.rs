@@ -49,9 +49,12 @@ pub(crate) fn say(text: &str) -> Exit {
 pub(crate) fn write_file(path: &Path, text: &str) -> Exit {
     match output::OutputFile::open(path).and_then(|file| file.finish(text)) {
         Ok(()) => Exit::Success,
-        Err(error) => {
-            told::tell(&format!("cannot write `{}`: {error}", path.display()));
-            Exit::Internal
-        }
+        Err(error) => cannot_write(path, &error),
     }
+}
+
+/// Says so.
+fn cannot_write(path: &Path, error: &io::Error) -> Exit {
+    told::tell(&format!("cannot write `{}`: {error}", path.display()));
+    Exit::Internal
 }

@@ -9,7 +9,7 @@ use super::args::VerifyArgs;
 use super::inspect_args::ReportFormat;
 use super::output::OutputFile;
 use super::prepare::{self, Prepared, Wishes, refused};
-use super::{say, told};
+use super::{cannot_write, say, told};
 use crate::diagnostic::Source;
 use crate::exit::Exit;
 use crate::launch::{self, Launch, LaunchError, Schedule, Wait};
@@ -52,10 +52,7 @@ struct Proof {
 }
 
 fn open(path: &Path) -> Result<OutputFile, Exit> {
-    OutputFile::open(path).map_err(|error| {
-        told::tell(&format!("cannot write `{}`: {error}", path.display()));
-        Exit::Internal
-    })
+    OutputFile::open(path).map_err(|error| cannot_write(path, &error))
 }
 
 /// An error has been told when this returns it.
@@ -114,12 +111,9 @@ fn write(
         }
     };
     let Some(output) = output else { return say(&text) };
-    let path = output.path().display().to_string();
+    let path = output.path().to_owned();
     match output.finish(&text) {
         Ok(()) => Exit::Success,
-        Err(error) => {
-            told::tell(&format!("cannot write `{path}`: {error}"));
-            Exit::Internal
-        }
+        Err(error) => cannot_write(&path, &error),
     }
 }

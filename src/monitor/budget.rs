@@ -160,12 +160,16 @@ impl Monitor<'_> {
     /// The number of the latest call of the caller that a passive PD says it serves.
     fn number(&self, pd: PdIndex) -> u64 {
         let serves = &self.budgets.accounts[pd.0].serves;
-        serves.as_ref().map_or(0, |(end, _)| wait::sequence(self.channels_of(end.peer), end.incoming))
+        serves.as_ref().map_or(0, |(end, _)| self.latest_call(end))
     }
 
     fn is_open(&self, pd: PdIndex, end: &EndPlan) -> bool {
-        let number = wait::sequence(self.channels_of(end.peer), end.incoming);
-        wait::is_open(number, wait::sequence(self.channels_of(pd), end.out))
+        wait::is_open(self.latest_call(end), wait::sequence(self.channels_of(pd), end.out))
+    }
+
+    /// The number of the latest call that came in on an end.
+    fn latest_call(&self, end: &EndPlan) -> u64 {
+        wait::sequence(self.channels_of(end.peer), end.incoming)
     }
 
     /// On whose time a PD runs: its own, or that of the caller it serves. A PD can say that it serves whom it does not, so the call must be open,
@@ -189,7 +193,7 @@ impl Monitor<'_> {
             let ends = &self.launch.plan.pd(pd).ends;
             let end = ends.iter().find(|end| u64::from(end.id) == channel && end.rights.serves);
             let end = end.ok_or(Errno::EINVAL)?.clone();
-            let number = wait::sequence(self.channels_of(end.peer), end.incoming);
+            let number = self.latest_call(&end);
             self.budgets.accounts[pd.0].serves = Some((end, number));
         }
         self.hold_for_budgets(on_fault).map_err(|error| errno_of(&error))?;

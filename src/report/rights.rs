@@ -87,21 +87,9 @@ pub struct Descriptor {
     pub perms: &'static str,
 }
 
-/// Bits of clone3(2) and the kinds of namespace they make, by their names in /proc/PID/ns.
-const NAMESPACE_KINDS: [(u64, &str); 8] = [
-    (libc::CLONE_NEWUSER as u64, "user"),
-    (libc::CLONE_NEWNS as u64, "mnt"),
-    (libc::CLONE_NEWPID as u64, "pid"),
-    (libc::CLONE_NEWNET as u64, "net"),
-    (libc::CLONE_NEWIPC as u64, "ipc"),
-    (libc::CLONE_NEWUTS as u64, "uts"),
-    (libc::CLONE_NEWCGROUP as u64, "cgroup"),
-    (0x80, "time"),
-];
-
 /// Those that every PD is started in.
 pub fn namespaces() -> Vec<&'static str> {
-    let kinds = NAMESPACE_KINDS.into_iter().filter(|(bit, _)| clone::NAMESPACES & bit != 0);
+    let kinds = clone::NAMESPACE_KINDS.into_iter().filter(|(bit, _)| clone::NAMESPACES & bit != 0);
     kinds.map(|(_, name)| name).collect()
 }
 
@@ -230,7 +218,7 @@ mod tests {
 
     #[test]
     fn every_namespace_of_a_pd_has_a_name() {
-        let named = NAMESPACE_KINDS.iter().fold(0, |bits, (bit, _)| bits | bit);
+        let named = clone::NAMESPACE_KINDS.iter().fold(0, |bits, (bit, _)| bits | bit);
         assert_eq!(clone::NAMESPACES & !named, 0);
     }
 }

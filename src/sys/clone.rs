@@ -19,11 +19,23 @@ pub const NAMESPACES: u64 = (CLONE_NEWTIME
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP) as u64;
 
+/// Their bits and their names in /proc/PID/ns.
+pub const NAMESPACE_KINDS: [(u64, &str); 8] = [
+    (libc::CLONE_NEWUSER as u64, "user"),
+    (libc::CLONE_NEWNS as u64, "mnt"),
+    (libc::CLONE_NEWPID as u64, "pid"),
+    (libc::CLONE_NEWNET as u64, "net"),
+    (libc::CLONE_NEWIPC as u64, "ipc"),
+    (libc::CLONE_NEWUTS as u64, "uts"),
+    (libc::CLONE_NEWCGROUP as u64, "cgroup"),
+    (CLONE_NEWTIME as u64, "time"),
+];
+
 /// What a PD's root is made in: all that is left where a test leaves the others out.
 pub const NAMESPACES_OF_THE_ROOT: u64 = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS) as u64;
 
 /// include/uapi/linux/sched.h
-const CLONE_NEWTIME: libc::c_int = 0x80;
+pub(super) const CLONE_NEWTIME: libc::c_int = 0x80;
 
 /// A new child: its pid in this namespace and a descriptor that stays tied to it.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::ptrace;
 use nix::unistd::{Pid, getegid, geteuid, pipe2};
 
+use super::super::clone::CLONE_NEWTIME;
 use super::super::{check, errno_of};
 use super::{Finding, Layer, finding};
 
@@ -22,9 +23,6 @@ pub(super) enum Namespaces {
     /// None: the layers that need one are not tried.
     None,
 }
-
-/// Only clone3 knows it: in the flags of clone its bit belongs to the signal (include/uapi/linux/sched.h).
-const CLONE_NEWTIME: libc::c_int = 0x80;
 
 /// A namespace of each kind, beside the user namespace that makes them possible.
 const KINDS: [(Layer, libc::c_int); 7] = [
