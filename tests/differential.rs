@@ -3,6 +3,8 @@
 
 #[path = "../fuzz/src/judge.rs"]
 mod judge;
+#[path = "common/random.rs"]
+mod random;
 
 use std::collections::BTreeSet;
 
@@ -11,6 +13,8 @@ use mk_sandbox::policy::{
     Action, Operand, PlanValues, Policy, Program, Rule, SeccompData, evaluate_all, syscall_number,
 };
 use mk_sandbox::sys::{privilege, seccomp};
+
+use random::Random;
 
 const CALLS: usize = 1_000_000;
 const SAMPLE: usize = 10_000;
@@ -166,22 +170,6 @@ fn the_kernel_says_the_same() {
             let compiled = subject.compiled(call);
             assert_eq!(compiled, answer, "{}: {call:x?}", subject.name);
         }
-    }
-}
-
-/// xorshift64: the same calls every time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
     }
 }
 

@@ -2,12 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use mk_sandbox::report::graph::{self, Area, Drawing, Format, Frame, Style};
 use mk_sandbox::sdf::{self, Arch, System};
+
+use random::Random;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -197,18 +202,6 @@ fn walk(directory: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// xorshift64: the same systems in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }
 
 fn random_system(seed: u64) -> System {

@@ -8,6 +8,7 @@
 
 pub mod markdown;
 mod process;
+pub mod random;
 pub mod schema;
 
 use std::collections::HashMap;
@@ -77,6 +78,20 @@ impl World {
     /// The path of the binary for this user.
     pub fn binary(&self) -> &Path {
         &self.binary.path
+    }
+
+    /// The test program itself where the user can execute it: the build directory may be closed to others.
+    pub fn test_program(&self) -> PathBuf {
+        let built = std::env::current_exe().unwrap();
+        if self.user != User::Unprivileged {
+            return built;
+        }
+        let copy = self.path("test-program");
+        if !copy.exists() {
+            fs::copy(&built, &copy).unwrap();
+            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        copy
     }
 
     /// A file of this world.

@@ -2,12 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use mk_sandbox::commands::prepare::{self, Wishes};
@@ -106,7 +104,7 @@ pub const SWEEP: &str = "sweep";
 
 /// Runs a system as the world's user with this program as the launcher.
 pub fn run(world: &World, kind: &str, system: &str) -> Outcome {
-    let mut command = Command::new(program(world));
+    let mut command = Command::new(world.test_program());
     command.args([LAUNCHER, kind, system]);
     command.current_dir(world.dir()).env_clear().env("TMPDIR", world.dir());
     if world.user() == User::Unprivileged {
@@ -118,20 +116,6 @@ pub fn run(world: &World, kind: &str, system: &str) -> Outcome {
 /// What [`run`] is told to leave layers out.
 pub fn without(layers: &[Layer]) -> String {
     layers.iter().map(|layer| format!("{layer:?}")).collect::<Vec<_>>().join(",")
-}
-
-/// This program where the world's user can execute it: the build directory may be closed to others.
-fn program(world: &World) -> PathBuf {
-    let built = std::env::current_exe().unwrap();
-    let copy = world.path("confinement");
-    if world.user() != User::Unprivileged {
-        return built;
-    }
-    if !copy.exists() {
-        fs::copy(&built, &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    copy
 }
 
 /// The launcher's side.

@@ -3,6 +3,8 @@
 mod accepted;
 mod linker;
 mod mutants;
+#[path = "../common/random.rs"]
+mod random;
 mod refused;
 mod support;
 mod tables;

@@ -3,25 +3,12 @@
 //!
 //! The seed is printed; `MK_IMAGE_SEED` sets it and `MK_IMAGE_MUTANTS` the number of mutants, for longer runs.
 
+use crate::random::Random;
 use crate::support::*;
 use object::elf;
 use std::ops::Range;
 
-/// Marsaglia's xorshift64: the same mutants from the same seed everywhere.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
     fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())].clone()
     }

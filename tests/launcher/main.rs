@@ -11,8 +11,6 @@ mod rules;
 mod seam;
 mod status;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -136,16 +134,7 @@ impl Stage {
         }
         world.system("family.system", SYSTEM);
         world.system("quiet.system", QUIET);
-        let built = std::env::current_exe().unwrap();
-        let launcher = if user == User::Unprivileged {
-            // The build directory may be closed to this user.
-            let copy = world.path("launcher");
-            fs::copy(&built, &copy).unwrap();
-            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-            copy
-        } else {
-            built
-        };
+        let launcher = world.test_program();
         Self { world, launcher }
     }
 

@@ -101,6 +101,25 @@ seL4_Bool fault(microkit_child child, microkit_msginfo info, microkit_msginfo *r
 }
 "#;
 
+/// [`forgetful`] below a grandparent, whom a bell rings when it is told from outside.
+fn forgetful_with_bell(world: &World) {
+    program(
+        world,
+        "bell",
+        r#"
+        volatile uint64_t *board;
+        void init(void) { while (!board[2]) {} microkit_notify(0); }
+        void notified(microkit_channel ch) { (void)ch; }
+        "#,
+    );
+    forgetful(world, |children| {
+        let parent = pd("parent", "id=\"9\" priority=\"5\"", children);
+        pd("grandparent", "priority=\"6\"", &format!("{BOARD_MAP}{parent}"))
+            + &pd("bell", "priority=\"1\"", BOARD_MAP)
+            + &channel(("grandparent", 0, ""), ("bell", 0, ""))
+    });
+}
+
 fn forgetful(world: &World, around: impl Fn(&str) -> String) {
     program(world, "child", FAULTING_CHILD);
     program(world, "parent", FORGETFUL_PARENT);
@@ -134,21 +153,7 @@ fn faults_wait_for_a_parent_that_is_restarted() {
             }
             "#,
         );
-        program(
-            world,
-            "bell",
-            r#"
-            volatile uint64_t *board;
-            void init(void) { while (!board[2]) {} microkit_notify(0); }
-            void notified(microkit_channel ch) { (void)ch; }
-            "#,
-        );
-        forgetful(world, |children| {
-            let parent = pd("parent", "id=\"9\" priority=\"5\"", children);
-            pd("grandparent", "priority=\"6\"", &format!("{BOARD_MAP}{parent}"))
-                + &pd("bell", "priority=\"1\"", BOARD_MAP)
-                + &channel(("grandparent", 0, ""), ("bell", 0, ""))
-        });
+        forgetful_with_bell(world);
         let mut running = world.start(&[&RUN, &[schedule][..]].concat());
         running.wait_for_stdout("grandparent | child 9\n");
         for child in ["b", "c"] {
@@ -221,21 +226,7 @@ fn faults_that_wait_when_the_last_who_could_handle_them_goes() {
             }
             "#,
         );
-        program(
-            world,
-            "bell",
-            r#"
-            volatile uint64_t *board;
-            void init(void) { while (!board[2]) {} microkit_notify(0); }
-            void notified(microkit_channel ch) { (void)ch; }
-            "#,
-        );
-        forgetful(world, |children| {
-            let parent = pd("parent", "id=\"9\" priority=\"5\"", children);
-            pd("grandparent", "priority=\"6\"", &format!("{BOARD_MAP}{parent}"))
-                + &pd("bell", "priority=\"1\"", BOARD_MAP)
-                + &channel(("grandparent", 0, ""), ("bell", 0, ""))
-        });
+        forgetful_with_bell(world);
         let mut running = crate::start(world, schedule, &[]);
         running.wait_for_stdout("grandparent | child 9\n");
         running.poke_region("board", 0, &1u64.to_le_bytes());

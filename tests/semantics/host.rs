@@ -5,7 +5,7 @@ use std::fs;
 use mk_sandbox::sys::scheduling::set_nice;
 use nix::unistd::{Pid, gettid};
 
-use crate::common::{Running, for_each_user};
+use crate::common::{Running, World, for_each_user};
 use crate::{channel, end_of, everywhere, pd, pd_from, program, run, run_with, start, system};
 
 const SLEEPER: &str = "void init(void) { puts(\"up\"); }\nvoid notified(microkit_channel ch) { (void)ch; }\n";
@@ -34,20 +34,27 @@ fn begun(mut running: Running) -> Running {
 const SCHED_OTHER: i64 = 0;
 const SCHED_FIFO: i64 = 1;
 
+const THREE: [&str; 3] = ["high", "middle", "low"];
+
+/// The highest priority, one in the middle, with this attribute more, and the lowest.
+fn three_priorities(world: &World, middle: &str) {
+    program(world, "pd", SLEEPER);
+    let elements = [
+        pd_from("high", "pd", "priority=\"254\"", ""),
+        pd_from("middle", "pd", &format!("priority=\"127\" {middle}"), ""),
+        pd_from("low", "pd", "priority=\"0\"", ""),
+    ];
+    system(world, &elements.concat());
+}
+
 #[test]
 fn priorities_become_nice_values_and_cpus_are_kept() {
     for_each_user(|world| {
-        program(world, "pd", SLEEPER);
-        let elements = [
-            pd_from("high", "pd", "priority=\"254\"", ""),
-            pd_from("middle", "pd", "priority=\"127\" cpu=\"0\"", ""),
-            pd_from("low", "pd", "priority=\"0\"", ""),
-        ];
-        system(world, &elements.concat());
+        three_priorities(world, "cpu=\"0\"");
         let running = begun(start(world, "linux", &["-v"]));
         // What the tests themselves are given is where others begin.
         let own = scheduling(Pid::this())[0].max(0);
-        let found = ["high", "middle", "low"].map(|pd| scheduling(running.pd(pd)));
+        let found = THREE.map(|pd| scheduling(running.pd(pd)));
         assert_eq!(found, [own, own + 9, own + 19].map(|nice| [nice.min(19), 0, SCHED_OTHER]));
         assert_eq!(cpus(running.pd("middle")), "0");
         assert_eq!(cpus(running.pd("low")), cpus(Pid::this()));
@@ -67,15 +74,9 @@ fn a_nice_launcher_has_nicer_pds() {
     let thread = std::thread::spawn(|| {
         set_nice(gettid(), 7).unwrap();
         for_each_user(|world| {
-            program(world, "pd", SLEEPER);
-            let elements = [
-                pd_from("high", "pd", "priority=\"254\"", ""),
-                pd_from("middle", "pd", "priority=\"127\"", ""),
-                pd_from("low", "pd", "priority=\"0\"", ""),
-            ];
-            system(world, &elements.concat());
+            three_priorities(world, "");
             let running = begun(start(world, "linux", &[]));
-            assert_eq!(["high", "middle", "low"].map(|pd| scheduling(running.pd(pd))[0]), [7, 16, 19]);
+            assert_eq!(THREE.map(|pd| scheduling(running.pd(pd))[0]), [7, 16, 19]);
             end_of(running).expect(0);
         });
     });
@@ -86,15 +87,9 @@ fn a_nice_launcher_has_nicer_pds() {
 #[test]
 fn priorities_become_realtime_where_allowed() {
     for_each_user(|world| {
-        program(world, "pd", SLEEPER);
-        let elements = [
-            pd_from("high", "pd", "priority=\"254\"", ""),
-            pd_from("middle", "pd", "priority=\"127\"", ""),
-            pd_from("low", "pd", "priority=\"0\"", ""),
-        ];
-        system(world, &elements.concat());
+        three_priorities(world, "");
         let running = begun(start(world, "linux", &["--realtime"]));
-        let found = ["high", "middle", "low"].map(|pd| scheduling(running.pd(pd)));
+        let found = THREE.map(|pd| scheduling(running.pd(pd)));
         let outcome = end_of(running);
         outcome.expect(0);
         if outcome.stderr.contains("this host does not allow realtime priorities") {

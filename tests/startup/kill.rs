@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::cases::Cases;
 use crate::common::Running;
+use crate::common::random::Random;
 use crate::stage::{COUNTER, PDS, Stage};
 
 /// Moments of each kind.
@@ -29,7 +30,7 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
         for _ in 0..MOMENTS {
             let before = stage.before();
             let running = stage.start_shipped();
-            std::thread::sleep(random.below(span));
+            std::thread::sleep(random.moment(span));
             running.signal(Signal::SIGKILL);
             let outcome = before.dies_clean(running);
             assert_eq!(outcome.code, None, "{outcome}");
@@ -45,7 +46,7 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
             let mut running = stage.start_restarting();
             running.wait_for_stdout("begins");
             // The pauses before a PD is started again are 10, 20 and 40 ms at first.
-            std::thread::sleep(random.below(3 * span));
+            std::thread::sleep(random.moment(3 * span));
             running.signal(Signal::SIGKILL);
             let outcome = before.dies_clean(running);
             begins += outcome.stdout.matches("begins").count();
@@ -58,7 +59,7 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
         for _ in 0..MOMENTS {
             let before = stage.before();
             let mut running = stage.start_shipped();
-            std::thread::sleep(random.below(span));
+            std::thread::sleep(random.moment(span));
             let Some((name, pid)) = random.choose(running.pds().into_iter().collect()) else {
                 early += 1;
                 running.signal(Signal::SIGKILL);
@@ -98,7 +99,7 @@ fn one_of_many(stage: &Stage, victim: &str, random: &mut Random) -> String {
     }
     let pds = running.pds();
     assert_eq!(pds.len(), PDS.len(), "{pds:?}");
-    std::thread::sleep(random.below(Duration::from_millis(5)));
+    std::thread::sleep(random.moment(Duration::from_millis(5)));
     kill(pds[victim], Signal::SIGKILL).unwrap();
     running.wait_for_stderr(&format!("fault: PD `{victim}`: ended by SIGKILL"));
     assert!(kill(pds[victim], None).is_err(), "`{victim}` is left as a zombie");
@@ -153,18 +154,8 @@ fn seed() -> u64 {
     given.unwrap_or(now.as_nanos() as u64).max(1)
 }
 
-/// xorshift64: all that random moments need.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, span: Duration) -> Duration {
+    fn moment(&mut self, span: Duration) -> Duration {
         Duration::from_nanos(self.next() % span.as_nanos().max(1) as u64)
     }
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,16 +101,7 @@ impl Stage {
         world.system("three.system", SYSTEM);
         world.program("faulty", FAULTY);
         world.system("restarting.system", &SYSTEM.replace("pd.elf", "faulty.elf"));
-        let built = std::env::current_exe().unwrap();
-        let launcher = if user == User::Unprivileged {
-            // The build directory may be closed to this user.
-            let copy = world.path("startup");
-            fs::copy(&built, &copy).unwrap();
-            fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-            copy
-        } else {
-            built
-        };
+        let launcher = world.test_program();
         Self { world, launcher }
     }
 
