@@ -13,6 +13,10 @@ use crate::{PP, channel, everywhere, pd, pd_from, program, run, start, system, w
 /// How long a measurement takes: many times every period and duration here.
 const WINDOW: Duration = Duration::from_millis(1500);
 
+/// How many windows are measured at most where others of the host take more than [`CALM`] of each: the calmest counts.
+const WINDOWS: usize = 3;
+const CALM: f64 = 0.1;
+
 /// What a process got in a window: time on a CPU, and time it was ready but waited for one.
 #[derive(Clone, Copy, Debug)]
 struct Share {
@@ -30,51 +34,85 @@ impl Share {
     }
 }
 
+/// Seconds that the host of this virtual machine kept the CPUs from it: column 8 of the first line of /proc/stat, in hundredths (proc(5)).
+fn stolen() -> f64 {
+    let text = fs::read_to_string("/proc/stat").unwrap();
+    let ticks: f64 = text.split_whitespace().nth(8).and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    ticks / 100.0
+}
+
 /// What PDs got in a window, in parts of it. What other processes of the host took is no fault of the schedule: a PD that waited for a CPU
-/// ran too little, and where the launcher waited for one, it stopped a PD too late or let it go too late.
+/// ran too little, and where the launcher waited for one, it stopped a PD too late or let it go too late. So is what the launcher itself
+/// needed for the switches: it grows where others spoil the caches.
 #[derive(Clone, Copy, Debug)]
 pub struct Shares<const N: usize> {
     pub ran: [f64; N],
-    pub pds_waited: f64,
+    pds_waited: f64,
+    launcher_ran: f64,
     launcher_waited: f64,
+    stolen: f64,
 }
 
 impl<const N: usize> Shares<N> {
     pub fn of(running: &Running, pds: [&str; N]) -> Self {
+        let mut calmest = Self::of_window(running, pds);
+        for _ in 1..WINDOWS {
+            if calmest.taken_by_others() <= CALM {
+                break;
+            }
+            let next = Self::of_window(running, pds);
+            if next.taken_by_others() < calmest.taken_by_others() {
+                calmest = next;
+            }
+        }
+        calmest
+    }
+
+    fn of_window(running: &Running, pds: [&str; N]) -> Self {
         let pids = pds.map(|pd| running.pd(pd));
-        let look = || (Instant::now(), pids.map(Share::of), Share::of(running.pid()));
-        let (start, before, launcher_before) = look();
+        let look = || (Instant::now(), pids.map(Share::of), Share::of(running.pid()), stolen());
+        let (start, before, launcher_before, stolen_before) = look();
         std::thread::sleep(WINDOW);
-        let (end, after, launcher_after) = look();
+        let (end, after, launcher_after, stolen_after) = look();
         let window = (end - start).as_secs_f64();
         let waited: f64 = after.iter().zip(&before).map(|(after, before)| after.waited - before.waited).sum();
         let shares = Self {
             ran: std::array::from_fn(|index| (after[index].ran - before[index].ran) / window),
             pds_waited: waited / window,
+            launcher_ran: (launcher_after.ran - launcher_before.ran) / window,
             launcher_waited: (launcher_after.waited - launcher_before.waited) / window,
+            stolen: (stolen_after - stolen_before) / window,
         };
         eprintln!("{pds:?}: {shares:?}");
         shares
     }
 
+    fn taken_by_others(&self) -> f64 {
+        self.pds_waited + self.launcher_waited + self.stolen
+    }
+
     /// Some of them.
     pub fn only<const M: usize>(&self, places: [usize; M]) -> Shares<M> {
-        let Self { pds_waited, launcher_waited, .. } = *self;
-        Shares { ran: places.map(|place| self.ran[place]), pds_waited, launcher_waited }
+        self.with(places.map(|place| self.ran[place]))
+    }
+
+    fn with<const M: usize>(&self, ran: [f64; M]) -> Shares<M> {
+        let Self { ran: _, pds_waited, launcher_ran, launcher_waited, stolen } = *self;
+        Shares { ran, pds_waited, launcher_ran, launcher_waited, stolen }
     }
 
     /// All together, within a tenth.
     #[track_caller]
     pub fn sum_is_about(&self, expected: f64) {
-        let Self { pds_waited, launcher_waited, .. } = *self;
-        Shares { ran: [self.ran.iter().sum()], pds_waited, launcher_waited }.are_about([expected]);
+        self.with([self.ran.iter().sum()]).are_about([expected]);
     }
 
     /// Each within a tenth, but for what others took.
     #[track_caller]
     pub fn are_about(&self, expected: [f64; N]) {
         for (ran, expected) in self.ran.into_iter().zip(expected) {
-            assert!(ran <= 1.1 * expected + self.launcher_waited, "{ran} is more than {expected}: {self:?}");
+            let late = self.launcher_waited + self.stolen;
+            assert!(ran <= 1.1 * expected + late, "{ran} is more than {expected}: {self:?}");
             self.is_at_least(ran, 0.9 * expected);
         }
     }
@@ -87,7 +125,7 @@ impl<const N: usize> Shares<N> {
 
     #[track_caller]
     fn is_at_least(&self, ran: f64, expected: f64) {
-        let got = ran + self.pds_waited + self.launcher_waited;
+        let got = ran + self.taken_by_others() + self.launcher_ran;
         assert!(got >= expected, "{ran} is less than {expected}: {self:?}");
     }
 }
