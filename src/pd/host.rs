@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::handoff::{Handoff, Layout, Report};
-use super::seam::{Layer, Seam};
+use super::seam::{Layer, Seam, Shipped};
 use super::step::{Failure, Step};
 use super::{confine, load, map, root};
 use crate::policy::Program;
@@ -25,20 +25,58 @@ pub const ARGV0_PREFIX: &str = "mk-pd:";
 /// Ends the process when a step fails after the status pipe is closed; the launcher knows it from no other cause.
 const FAILED_UNREPORTED: i32 = 70;
 
+/// Among the functions that the C library runs before main (gABI, Initialization and Termination Functions), behind the one by which
+/// Rust's library learns the arguments. What Rust's runtime does before main is nothing that a PD host needs: it reads /proc/self/maps to
+/// find its stack, and takes signals that the host would give back.
+#[used]
+// SAFETY: the section is an array of such functions, and this is one.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        if let Some(start) = Start::of_arguments()
+            && start.seam == Shipped::ARGUMENT
+        {
+            start.host::<Shipped>();
+        }
+    }
+    before_main
+};
+
 /// Becomes the PD host when the launcher started this process as one. Does not return then.
 pub fn entry<S: Seam>() {
-    // Not `args`, which panics where an argument is no UTF-8: this is the first line of every command.
-    let mut arguments = std::env::args_os().map(|argument| argument.into_string().unwrap_or_default());
-    if !arguments.next().is_some_and(|name| name.starts_with(ARGV0_PREFIX)) {
-        return;
+    if let Some(start) = Start::of_arguments() {
+        start.host::<S>();
     }
-    let handoff_fd: Option<RawFd> = arguments.next().and_then(|fd| fd.parse().ok());
-    let seam = S::from_argument(&arguments.next().unwrap_or_default());
+}
+
+/// How the launcher starts a PD host.
+struct Start {
+    handoff: Option<RawFd>,
+    seam: String,
+}
+
+impl Start {
+    fn of_arguments() -> Option<Self> {
+        // Not `args`, which panics where an argument is no UTF-8: this is the first line of every command.
+        let mut arguments = std::env::args_os().map(|argument| argument.into_string().unwrap_or_default());
+        if !arguments.next()?.starts_with(ARGV0_PREFIX) {
+            return None;
+        }
+        let handoff = arguments.next().and_then(|fd| fd.parse().ok());
+        Some(Self { handoff, seam: arguments.next().unwrap_or_default() })
+    }
+
+    fn host<S: Seam>(self) -> ! {
+        become_host(self.handoff, &S::from_argument(&self.seam))
+    }
+}
+
+fn become_host<S: Seam>(handoff_fd: Option<RawFd>, seam: &S) -> ! {
     let Some(mut handoff) = handoff_fd.and_then(read_handoff) else {
         eprintln!("mk-sandbox: only the launcher starts a PD host");
         std::process::exit(2);
     };
-    let Err(failure) = run(&mut handoff, &seam);
+    let Err(failure) = run(&mut handoff, seam);
     report(handoff.status, &Report::Failed(failure));
     // Not the standard library's exit: what it does at the end is more than the loading filter allows.
     sys::exit_now(FAILED_UNREPORTED)
