@@ -12,13 +12,13 @@ use crate::plan::{DescriptorKind, PdPlan};
 use crate::sdf::PdIndex;
 use crate::sys::abi;
 
-/// The handoff of one PD. `status` and `go` are the ends of the pipes made for this start.
+/// The handoff of one PD. `status` and `alive` are the ends of the pipes made for this start.
 pub(super) fn handoff(
     launch: &Launch,
     resources: &Resources,
     pd: &PdPlan,
     status: RawFd,
-    go: RawFd,
+    alive: RawFd,
 ) -> Handoff {
     let mut pages_of: BTreeMap<PdIndex, Vec<u64>> = BTreeMap::new();
     for end in pd.ends.iter().filter(|end| end.peer != pd.index) {
@@ -78,7 +78,7 @@ pub(super) fn handoff(
         image_plan: image.plan.clone(),
         descriptors: pd.descriptors.iter().map(|held| (descriptor(held.what), held.fd)).collect(),
         status,
-        go,
+        alive,
         landlock_abi: launch.landlock_abi,
         without: launch.without,
         loading_filters: launch.filters.loading.clone(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
@@ -18,10 +19,11 @@ use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
 use crate::pd::{ARGV0_PREFIX, Failure, Layer, Layout, REPORT_MAX, Report, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
-use crate::sys::clone::{self, Child, ExecPlan, ExecStep, Parent};
+use crate::sys::bare::{self, ExecPlan, ExecStep, InUse, Memory};
+use crate::sys::clone::{self, Child, Parent};
 use crate::sys::descriptor::set_nonblocking;
-use crate::sys::memfd;
-use crate::sys::{abi, errno_of, floor, procfs, trace};
+use crate::sys::privilege::{self, Capability};
+use crate::sys::{abi, errno_of, floor, memfd, procfs, trace};
 
 /// A PD behind the barrier: confined, and not one instruction of its image run.
 #[derive(Debug)]
@@ -46,9 +48,11 @@ pub(super) struct Starting {
     pub child: Child,
     pub status: OwnedFd,
     /// Held until it is ready: the PD host takes its closing for the launcher's end.
-    pub go: OwnedFd,
+    pub alive: OwnedFd,
     pub layout: Option<Layout>,
     pub times: StepTimes,
+    /// What the child uses until it execs. The process that has cloned it has it.
+    pub in_use: Option<InUse>,
 }
 
 /// How the launcher becomes the tracer of a new PD.
@@ -186,10 +190,11 @@ fn spawn<S: Seam>(
     };
 
     step(Step::Clone)?;
-    let go = pipe().map_err(at(Step::Clone))?;
+    let go = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(at(Step::Clone))?;
+    let alive = pipe().map_err(at(Step::Clone))?;
     let status = pipe().map_err(at(Step::Clone))?;
     set_nonblocking(&status.read).map_err(at(Step::Clone))?;
-    let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd(), go.read.as_raw_fd());
+    let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd(), alive.read.as_raw_fd());
     let text = serde_json::to_vec(&handoff).map_err(|_| Failure::new(Step::Clone, Errno::EINVAL))?;
     let handoff_file =
         memfd::constant("handoff", &text).map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
@@ -197,16 +202,15 @@ fn spawn<S: Seam>(
     let mut keep = handoff.descriptors_needed();
     keep.push(handoff_file.as_raw_fd());
     let arguments =
-        [format!("{ARGV0_PREFIX}{}", pd.name), handoff_file.as_raw_fd().to_string(), seam.argument()]
-            .map(|argument| CString::new(argument).unwrap_or_default());
-    let arguments: Vec<&std::ffi::CStr> = arguments.iter().map(CString::as_c_str).collect();
+        [format!("{ARGV0_PREFIX}{}", pd.name), handoff_file.as_raw_fd().to_string(), seam.argument()];
     let exec = ExecPlan {
         program: program.as_fd(),
-        arguments: &arguments,
-        go: go.read.as_fd(),
-        not_mine: go.write.as_fd(),
+        arguments: arguments.map(|argument| CString::new(argument).unwrap_or_default()).into(),
+        go: go.as_fd(),
+        alive: alive.read.as_fd(),
+        not_mine: alive.write.as_fd(),
         become_mapped: identity.must_change(),
-        keep: &keep,
+        keep,
         status: status.write.as_fd(),
         before_identity: seam.before(Step::Identity, &pd.name).err(),
         before_exec: seam.before(Step::Exec, &pd.name).err(),
@@ -219,16 +223,21 @@ fn spawn<S: Seam>(
         false => clone::NAMESPACES,
         true => clone::NAMESPACES_OF_THE_ROOT,
     };
-    let child = clone::clone_and_exec(namespaces, parent, &exec).map_err(at(Step::Clone))?;
+    let memory = match identity.must_change() && !privilege::has(Capability::CAP_SYS_PTRACE) {
+        false => Memory::Shared,
+        true => Memory::Copied,
+    };
+    let (child, in_use) = bare::clone_and_exec(namespaces, parent, memory, exec).map_err(at(Step::Clone))?;
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
     starting.push(Starting {
         index: pd.index,
         child,
         status: status.read,
-        go: go.write,
+        alive: alive.write,
         layout: None,
         times: [0; Step::ALL.len()],
+        in_use: Some(in_use),
     });
 
     step(Step::Trace)?;
@@ -253,7 +262,7 @@ fn spawn<S: Seam>(
     identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
     if let Some(pd) = starting.last_mut() {
         pd.times = times;
-        nix::unistd::write(&pd.go, &[1]).map_err(at(Step::IdMaps))?;
+        go.write(1).map_err(at(Step::IdMaps))?;
     }
     Ok(())
 }
@@ -319,6 +328,7 @@ fn handle(pd: &mut Starting, event: trace::Event) -> Result<(), Failure> {
         Event::Signal(..) if is_ready(pid) => match read_report(&pd.status) {
             Some(Report::Layout(layout, times)) => {
                 pd.layout = Some(layout);
+                pd.in_use = None;
                 for (known, time) in pd.times.iter_mut().zip(times.iter()) {
                     *known = (*known).max(*time);
                 }
@@ -383,7 +393,7 @@ fn read_report(status: &OwnedFd) -> Option<Report> {
     let mut bytes = [0; REPORT_MAX];
     let count = nix::unistd::read(status, &mut bytes).ok()?;
     let bytes = &bytes[..count];
-    if let Some((step, errno)) = clone::decode_failure(bytes) {
+    if let Some((step, errno)) = bare::decode_failure(bytes) {
         let step = match step {
             ExecStep::Go => Step::IdMaps,
             ExecStep::Identity => Step::Identity,

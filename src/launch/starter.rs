@@ -42,7 +42,7 @@ const OPEN: u8 = b'o';
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
-    /// With its pidfd, status pipe and go pipe.
+    /// With its pidfd, status pipe, and the pipe that tells of the launcher's end.
     Started(i32, Box<StepTimes>),
     /// With the files of /proc about it.
     Opened,
@@ -78,9 +78,17 @@ impl Starter {
 
     pub(super) fn start(&self, signals: &SignalFd, pd: &PdPlan) -> Result<Starting, LaunchError> {
         match self.ask(START, signals, pd)? {
-            (Reply::Started(pid, times), [pidfd, status, go]) => {
+            (Reply::Started(pid, times), [pidfd, status, alive]) => {
                 let child = Child { pid: Pid::from_raw(pid), pidfd };
-                Ok(Starting { index: pd.index, child, status, go, layout: None, times: *times })
+                Ok(Starting {
+                    index: pd.index,
+                    child,
+                    status,
+                    alive,
+                    layout: None,
+                    times: *times,
+                    in_use: None,
+                })
             }
             _ => Err(broken(Errno::EPROTO)),
         }
@@ -169,9 +177,9 @@ fn serve<S: Seam>(
                     spawn_all(launch, resources, seam, identity, Tracing::Inherited, &[pd], &mut starting);
                 match (outcome, starting.pop()) {
                     (Ok(()), Some(started)) => {
-                        last = Some(started.child.pid);
+                        last = Some((started.child.pid, started.in_use));
                         let reply = Reply::Started(started.child.pid.as_raw(), Box::new(started.times));
-                        (reply, vec![started.child.pidfd, started.status, started.go])
+                        (reply, vec![started.child.pidfd, started.status, started.alive])
                     }
                     (outcome, started) => {
                         started.iter().for_each(|started| started.child.kill());
@@ -182,7 +190,7 @@ fn serve<S: Seam>(
                     }
                 }
             }
-            _ => match open(identity, last, pd.index) {
+            _ => match open(identity, last.as_ref().map(|(pid, _)| *pid), pd.index) {
                 Ok(files) => (Reply::Opened, files.map(OwnedFd::from).into()),
                 Err(errno) => failed(Failure::new(Step::Ready, errno)),
             },

@@ -118,8 +118,8 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     step(Step::ParentDeath)?;
     signals::reset().map_err(at(Step::ParentDeath))?;
     privilege::die_with_parent().map_err(at(Step::ParentDeath))?;
-    // SAFETY: the go pipe is this function's alone.
-    check_parent(unsafe { descriptor::adopt(handoff.go) }).map_err(at(Step::ParentDeath))?;
+    // SAFETY: the pipe is this function's alone.
+    check_parent(unsafe { descriptor::adopt(handoff.alive) }).map_err(at(Step::ParentDeath))?;
 
     step(Step::Session)?;
     // A PD is process 1 of its pid namespace; setsid fails only for a process group leader, and then there is nothing to leave.
@@ -249,8 +249,8 @@ fn install(filters: &[Program]) -> Result<(), Errno> {
 }
 
 /// The parent-death signal covers a parent that dies from now on; one that is dead already has closed its end.
-fn check_parent(go: OwnedFd) -> Result<(), Errno> {
-    let mut fds = [PollFd::new(go.as_fd(), PollFlags::empty())];
+fn check_parent(alive: OwnedFd) -> Result<(), Errno> {
+    let mut fds = [PollFd::new(alive.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO)?;
     let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
     if gone { Err(Errno::EOWNERDEAD) } else { Ok(()) }

@@ -67,6 +67,35 @@ pub fn private_with_guards(size: u64) -> Result<u64, Errno> {
     }
 }
 
+/// Memory of [`private_with_guards`] that goes when this does.
+#[derive(Debug)]
+pub struct Stack {
+    bottom: u64,
+    size: u64,
+}
+
+impl Stack {
+    /// `size` bytes, a multiple of [`PAGE`].
+    pub fn new(size: u64) -> Result<Self, Errno> {
+        Ok(Self { bottom: private_with_guards(size)?, size })
+    }
+
+    /// Its lowest address.
+    pub fn bottom(&self) -> u64 {
+        self.bottom
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let guard = PAGE as u64;
+        if let Some(base) = NonNull::new((self.bottom - guard) as *mut libc::c_void) {
+            // SAFETY: the mapping made for it, with its guards; no reference into it was ever given.
+            let _ = unsafe { munmap(base, (self.size + 2 * guard) as usize) };
+        }
+    }
+}
+
 /// Changes the rights of a mapping this process made itself.
 ///
 /// # Safety

@@ -9,6 +9,7 @@ compile_error!(
 );
 
 pub mod abi;
+pub mod bare;
 pub mod clone;
 pub mod cputime;
 pub mod descriptor;

@@ -40,16 +40,21 @@ const SECUREBITS_LOCKED: libc::c_ulong = 0b1110_1111;
 fn bound_to(but: &[Capability]) -> Result<(), Errno> {
     // The crate knows capabilities by name; the kernel may know more (/proc/sys/kernel/cap_last_cap).
     for number in 0..=63 {
-        match prctl(libc::PR_CAPBSET_READ, number) {
-            Ok(1) if !but.iter().any(|kept| libc::c_ulong::from(kept.index()) == number) => {
-                prctl(libc::PR_CAPBSET_DROP, number)?;
-            }
+        if but.iter().any(|kept| libc::c_ulong::from(kept.index()) == number) {
+            continue;
+        }
+        match prctl(libc::PR_CAPBSET_DROP, number) {
             Ok(_) => {}
             Err(Errno::EINVAL) => break,
             Err(errno) => return Err(errno),
         }
     }
     prctl(libc::PR_SET_SECUREBITS, SECUREBITS_LOCKED).map(drop)
+}
+
+/// This process has it now.
+pub fn has(capability: Capability) -> bool {
+    caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
 /// Empties all five capability sets for good, and asks the kernel whether they are empty.
@@ -74,7 +79,7 @@ pub fn drop_capabilities() -> Result<(), Errno> {
 /// securebits stay, and mean nothing to a process with no_new_privs that has no capability. What is kept can be used, not handed on.
 pub fn give_up_capabilities(but: &[Capability]) -> Result<(), Errno> {
     let failed = |_| Errno::EPERM;
-    let may_bound = caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)?;
+    let may_bound = has(Capability::CAP_SETPCAP);
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
     if may_bound {
         bound_to(but)?;

@@ -1,9 +1,11 @@
 //! What others on the host do to a PD's process: nothing of it is a fault of the PD, and nothing hurts the others.
 
+use std::process::Command;
+
 use nix::sys::signal::{Signal, kill};
 
-use crate::common::{World, for_each_user};
-use crate::{channel, pds, program};
+use crate::common::{User, World, for_each_user};
+use crate::{channel, init_program, pds, program};
 
 /// Two PDs that ring each other for ever; `left` counts.
 fn ping_pong(world: &World) {
@@ -103,5 +105,31 @@ fn terminal_stops_do_not_end_or_hang_the_system() {
         running.wait_for_lines(2);
         running.signal(Signal::SIGTERM);
         running.wait().expect(0);
+    });
+}
+
+/// Such a root may trace its own children as long as nothing makes it undumpable (`sys::bare::Memory`).
+#[test]
+fn root_in_a_container_that_may_not_trace_others() {
+    for_each_user(|world| {
+        if world.user() != User::Root {
+            return;
+        }
+        init_program(world, "pd", "", "puts(\"runs\");");
+        let names: Vec<String> = (0..20).map(|number| format!("pd{number}")).collect();
+        let names: Vec<(&str, u8)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let system =
+            names.iter().fold(pds(&names), |text, (name, _)| text.replace(&format!("{name}.elf"), "pd.elf"));
+        world.system("x.system", &format!("<system>{system}</system>"));
+        let output = Command::new("setpriv")
+            .args(["--bounding-set", "-sys_ptrace"])
+            .arg(world.binary())
+            .args(["run", "--until-idle", "x.system"])
+            .current_dir(world.dir())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).matches("| runs").count(), 20, "{said}");
     });
 }

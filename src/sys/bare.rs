@@ -1,0 +1,284 @@
+//! A child between clone3(2) and execveat(2). It uses the launcher's memory, as after vfork(2), so that nothing of the launcher is copied for
+//! it only to be thrown away; but the launcher goes on meanwhile. So it makes system calls and nothing else, and makes them itself: the C
+//! library would write errno where the launcher's is.
+
+use std::arch::asm;
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+
+use super::clone::{self, Child, Parent};
+use super::memory::Stack;
+
+/// What a child does between clone and exec.
+#[derive(Debug)]
+pub struct ExecPlan<'a> {
+    /// The program, by descriptor.
+    pub program: BorrowedFd<'a>,
+    /// Argument strings; the environment is empty.
+    pub arguments: Vec<CString>,
+    /// An eventfd that becomes readable when the child may go on. Not a pipe: whoever writes to one says that it will sleep (WF_SYNC), and
+    /// the scheduler would move the child to the parent's CPU, which goes on.
+    pub go: BorrowedFd<'a>,
+    /// A pipe whose other end the parent has: it hangs up when the parent is gone.
+    pub alive: BorrowedFd<'a>,
+    /// The parent's end of `alive`, closed first in the child: as long as it is open here nothing hangs up.
+    pub not_mine: BorrowedFd<'a>,
+    /// Become user and group 0 of the new user namespace and drop supplementary groups: only when the parent mapped
+    /// another host uid than its own.
+    pub become_mapped: bool,
+    /// Descriptors that stay open in the program.
+    pub keep: Vec<RawFd>,
+    /// Where a failure is written.
+    pub status: BorrowedFd<'a>,
+    /// Fails the change of identity before it is tried.
+    pub before_identity: Option<Errno>,
+    /// Fails the exec before it is tried.
+    pub before_exec: Option<Errno>,
+}
+
+/// What memory the child has until it execs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// This process's. A child that changes its user makes this process undumpable, too (the kernel's commit_creds), and then nobody without
+    /// CAP_SYS_PTRACE may attach to later children.
+    Shared,
+    /// A copy.
+    Copied,
+}
+
+/// Which part of [`ExecPlan`] failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecStep {
+    /// The parent ended first.
+    Go,
+    /// setgroups, setresgid, setresuid.
+    Identity,
+    /// fcntl or execveat.
+    Exec,
+}
+
+/// First byte of a child's failure: never the first of a JSON text.
+const FAILURE_MARK: u8 = 0xff;
+
+fn encode_failure(step: ExecStep, errno: Errno) -> [u8; 6] {
+    let [a, b, c, d] = (errno as i32).to_le_bytes();
+    [FAILURE_MARK, step as u8, a, b, c, d]
+}
+
+/// Reads what a child wrote when it could not become the program.
+pub fn decode_failure(bytes: &[u8]) -> Option<(ExecStep, Errno)> {
+    let [FAILURE_MARK, step, errno @ ..] = bytes else { return None };
+    let step = match step {
+        0 => ExecStep::Go,
+        1 => ExecStep::Identity,
+        2 => ExecStep::Exec,
+        _ => return None,
+    };
+    Some((step, Errno::from_raw(i32::from_le_bytes(errno.try_into().ok()?))))
+}
+
+/// Starts a child in new `namespaces` that waits for the parent's word and then becomes the program of `plan`. When that
+/// fails it writes why to the plan's status descriptor ([`decode_failure`]) and ends with status 127.
+pub fn clone_and_exec(
+    namespaces: u64,
+    parent: Parent,
+    memory: Memory,
+    plan: ExecPlan<'_>,
+) -> Result<(Child, InUse), Errno> {
+    let arguments = plan.arguments.iter().map(|argument| argument.as_ptr());
+    let bare = InUse(ManuallyDrop::new(Box::new(Bare {
+        in_use: AtomicI32::new(0),
+        stack: Stack::new(STACK)?,
+        program: plan.program.as_raw_fd(),
+        argv: arguments.chain([std::ptr::null()]).collect(),
+        _arguments: plan.arguments,
+        go: plan.go.as_raw_fd(),
+        alive: plan.alive.as_raw_fd(),
+        not_mine: plan.not_mine.as_raw_fd(),
+        become_mapped: plan.become_mapped,
+        keep: plan.keep,
+        status: plan.status.as_raw_fd(),
+        before_identity: plan.before_identity,
+        before_exec: plan.before_exec,
+    })));
+    let mut pidfd = -1;
+    let flags = match memory {
+        Memory::Shared => namespaces | (libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID) as u64,
+        Memory::Copied => namespaces,
+    };
+    let mut args = clone::arguments(flags, parent, &mut pidfd);
+    args.child_tid = bare.0.in_use.as_ptr() as u64;
+    (args.stack, args.stack_size) = (bare.0.stack.bottom(), STACK);
+    if memory == Memory::Shared {
+        bare.0.in_use.store(1, Ordering::Relaxed);
+    }
+    let result: libc::c_long;
+    // SAFETY: clone3(2) returns twice. The parent goes on behind the block, with the registers as the constraints say. The child begins with
+    // an empty stack of its own and the parent's registers, calls `become_program` as the psABI wants it (rsp divisible by 16 before
+    // the call) and never comes back. What it uses stays: its descriptors are copies, and `Bare` is not freed before the kernel says
+    // that this memory is not the child's any more ([`InUse`]).
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {bare}",
+            "call {entry}",
+            "ud2",
+            "2:",
+            bare = in(reg) std::ptr::from_ref::<Bare>(&bare.0),
+            entry = in(reg) become_program as extern "C" fn(&Bare) -> !,
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw mut args,
+            in("rsi") size_of::<libc::clone_args>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    match of_kernel(result) {
+        // SAFETY: as it asks.
+        Ok(pid) => Ok((unsafe { Child::new(pid, pidfd) }, bare)),
+        Err(errno) => {
+            bare.0.in_use.store(0, Ordering::Relaxed);
+            Err(errno)
+        }
+    }
+}
+
+/// What a child uses of this process's memory until it has become another program or has ended: not to be dropped before. Where it is all
+/// the same, it is not freed.
+#[derive(Debug)]
+pub struct InUse(ManuallyDrop<Box<Bare>>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // CLONE_CHILD_CLEARTID: the kernel stores 0 when the child lets go of this memory, after its last use of it (mm_release).
+        if self.0.in_use.load(Ordering::Acquire) == 0 {
+            // SAFETY: it is not used afterwards, being dropped itself.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
+/// Bytes of a child's stack: several times what `become_program` needs in a debug build.
+const STACK: u64 = 0x4000;
+
+/// An [`ExecPlan`] for a child that allocates nothing, by numbers.
+#[derive(Debug)]
+struct Bare {
+    in_use: AtomicI32,
+    stack: Stack,
+    program: RawFd,
+    argv: Vec<*const libc::c_char>,
+    _arguments: Vec<CString>,
+    go: RawFd,
+    alive: RawFd,
+    not_mine: RawFd,
+    become_mapped: bool,
+    keep: Vec<RawFd>,
+    status: RawFd,
+    before_identity: Option<Errno>,
+    before_exec: Option<Errno>,
+}
+
+extern "C" fn become_program(bare: &Bare) -> ! {
+    let Err((step, errno)) = bare.run();
+    let bytes = encode_failure(step, errno);
+    // SAFETY: the buffer is valid for its length.
+    let _ = unsafe { system_call(libc::SYS_write, [bare.status as u64, bytes.as_ptr() as u64, 6, 0, 0]) };
+    loop {
+        // SAFETY: ends this process, and nothing of the parent.
+        let _ = unsafe { system_call(libc::SYS_exit_group, [127, 0, 0, 0, 0]) };
+    }
+}
+
+impl Bare {
+    /// Waits for the parent's word and becomes the program. Returns only on failure.
+    fn run(&self) -> Result<Infallible, (ExecStep, Errno)> {
+        let die_with_parent = [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0, 0, 0];
+        // SAFETY: numbers only; the closed descriptor is the parent's alone from here on.
+        unsafe {
+            let _ = system_call(libc::SYS_prctl, die_with_parent);
+            let _ = system_call(libc::SYS_close, [self.not_mine as u64, 0, 0, 0, 0]);
+        }
+        self.wait_for_go().map_err(|errno| (ExecStep::Go, errno))?;
+        if let Some(errno) = self.before_identity {
+            return Err((ExecStep::Identity, errno));
+        }
+        if self.become_mapped {
+            for (call, arguments) in [
+                (libc::SYS_setgroups, [0; 5]),
+                (libc::SYS_setresgid, [0; 5]),
+                (libc::SYS_setresuid, [0; 5]),
+                // The change of uid has reset it.
+                (libc::SYS_prctl, die_with_parent),
+            ] {
+                // SAFETY: numbers only; of no groups there is no list.
+                unsafe { system_call(call, arguments) }.map_err(|errno| (ExecStep::Identity, errno))?;
+            }
+        }
+        if let Some(errno) = self.before_exec {
+            return Err((ExecStep::Exec, errno));
+        }
+        for fd in &self.keep {
+            // SAFETY: F_SETFD takes a number; a bad descriptor is an error, not undefined.
+            unsafe { system_call(libc::SYS_fcntl, [*fd as u64, libc::F_SETFD as u64, 0, 0, 0]) }
+                .map_err(|errno| (ExecStep::Exec, errno))?;
+        }
+        let (path, environment): (&CStr, _) = (c"", [std::ptr::null::<libc::c_char>()]);
+        let exec = [
+            self.program as u64,
+            path.as_ptr() as u64,
+            self.argv.as_ptr() as u64,
+            environment.as_ptr() as u64,
+            libc::AT_EMPTY_PATH as u64,
+        ];
+        // SAFETY: argv and environment are null-terminated arrays of C strings that outlive the call.
+        let failed = unsafe { system_call(libc::SYS_execveat, exec) };
+        Err((ExecStep::Exec, failed.err().unwrap_or(Errno::EINVAL)))
+    }
+
+    fn wait_for_go(&self) -> Result<(), Errno> {
+        let wait = |fd, events| libc::pollfd { fd, events, revents: 0 };
+        // POLLHUP is told without being asked for (poll(2)).
+        let mut fds = [wait(self.go, libc::POLLIN), wait(self.alive, 0)];
+        loop {
+            // SAFETY: poll(2) writes to as many entries as it is told there are.
+            match unsafe { system_call(libc::SYS_poll, [fds.as_mut_ptr() as u64, 2, u64::MAX, 0, 0]) } {
+                Ok(_) if fds[0].revents & libc::POLLIN != 0 => return Ok(()),
+                Ok(_) => return Err(Errno::EPIPE),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// What the call does with its arguments must be sound.
+unsafe fn system_call(number: libc::c_long, arguments: [u64; 5]) -> Result<libc::c_long, Errno> {
+    let [a, b, c, d, e] = arguments;
+    let result;
+    // SAFETY: the kernel's convention on x86-64: it changes rax, rcx, r11 and what the arguments point to (syscall(2)).
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            out("rcx") _, out("r11") _,
+            options(nostack),
+        );
+    }
+    of_kernel(result)
+}
+
+/// The kernel returns errors as -4095 to -1.
+fn of_kernel(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if (-4095..0).contains(&result) { Err(Errno::from_raw(-result as i32)) } else { Ok(result) }
+}
