@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -14,7 +16,7 @@ use super::told::tell;
 use super::{build, embedded, tier};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::exit::Exit;
-use crate::image::Image;
+use crate::image::{Image, Patch};
 use crate::launch::{Launch, LaunchError, PdImage, Schedule, Wait};
 use crate::pd::Step;
 use crate::plan::{self, Plan};
@@ -144,10 +146,11 @@ pub fn take_signals() -> io::Result<SignalFd> {
 
 /// Every PD's image, read once, vetted, and bound to what the file sets in it. Errors of all PDs together.
 fn read_images(system: &System, search: &[PathBuf]) -> Result<Vec<PdImage>, Vec<Diagnostic>> {
+    let mut known = Known { search, vetted: BTreeMap::new(), prepared: Vec::new() };
     let mut images = Vec::new();
     let mut errors = Vec::new();
     for pd in &system.pds {
-        match read_image(pd, search) {
+        match known.image_of(pd) {
             Ok(image) => images.push(image),
             Err(found) => errors.extend(found),
         }
@@ -155,7 +158,46 @@ fn read_images(system: &System, search: &[PathBuf]) -> Result<Vec<PdImage>, Vec<
     if errors.is_empty() { Ok(images) } else { Err(errors) }
 }
 
-fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<Diagnostic>> {
+/// What PDs of the same program have in common.
+struct Known<'a> {
+    search: &'a [PathBuf],
+    /// By the path that the file gives, and by that for symbols.
+    vetted: BTreeMap<(&'a Path, Option<&'a Path>), Arc<Image>>,
+    prepared: Vec<(Arc<Image>, Vec<Patch>, Arc<Vec<u8>>)>,
+}
+
+impl<'a> Known<'a> {
+    fn image_of(&mut self, pd: &'a ProtectionDomain) -> Result<PdImage, Vec<Diagnostic>> {
+        let key = (pd.image.path.as_path(), pd.image.path_for_symbols.as_deref());
+        let image = match self.vetted.get(&key) {
+            Some(image) => Arc::clone(image),
+            None => {
+                let image = Arc::new(vetted_image(pd, self.search)?);
+                self.vetted.insert(key, Arc::clone(&image));
+                image
+            }
+        };
+        let (plan, patches) = plan::bind_image(pd, &image)?;
+        let is_same = |(other, given, _): &&(Arc<Image>, Vec<Patch>, _)| {
+            Arc::ptr_eq(other, &image) && *given == patches
+        };
+        let bytes = match self.prepared.iter().find(is_same) {
+            Some((.., bytes)) => Arc::clone(bytes),
+            None => {
+                let bytes = Arc::new(image.prepared(&patches));
+                self.prepared.push((Arc::clone(&image), patches, Arc::clone(&bytes)));
+                bytes
+            }
+        };
+        Ok(PdImage { image, name: file_name(pd), bytes, plan })
+    }
+}
+
+fn file_name(pd: &ProtectionDomain) -> String {
+    pd.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn vetted_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<Image, Vec<Diagnostic>> {
     let error = |message: String, help: &str| {
         vec![Diagnostic {
             severity: Severity::Error,
@@ -188,14 +230,11 @@ fn read_image(pd: &ProtectionDomain, search: &[PathBuf]) -> Result<PdImage, Vec<
         Some(path) => Some((path, open(path)?)),
         None => None,
     };
-    let name = pd.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let vetted = Image::read(&name, bytes).and_then(|mut image| {
+    let vetted = Image::read(&file_name(pd), bytes).and_then(|mut image| {
         if let Some((path, bytes)) = symbols {
             image.use_symbols_of(&path.to_string_lossy(), bytes)?;
         }
         Ok(image)
     });
-    let image = vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))?;
-    let (plan, patches) = plan::bind_image(pd, &image)?;
-    Ok(PdImage { bytes: image.prepared(&patches), image, name, plan })
+    vetted.map_err(|refused| error(format!("PD `{}`: {refused}", pd.name), &refused.hint()))
 }

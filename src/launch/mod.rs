@@ -17,6 +17,8 @@ pub use prepare::{Resources, prepare};
 pub use start::{RunningPd, end_all, start, start_again};
 pub use starter::Starter;
 
+use std::sync::Arc;
+
 use nix::errno::Errno;
 
 use crate::exit::Exit;
@@ -101,12 +103,12 @@ impl Wait {
 /// The image of one PD, read and vetted.
 #[derive(Debug)]
 pub struct PdImage {
-    /// For symbols in reports.
-    pub image: Image,
+    /// For symbols in reports. PDs of the same program share it.
+    pub image: Arc<Image>,
     /// Name of its file, and of the file in the PD's root.
     pub name: String,
-    /// What the PD is given: initialisers out, read-only variables set.
-    pub bytes: Vec<u8>,
+    /// What the PD is given: initialisers out, read-only variables set. PDs of the same program with the same variables share it.
+    pub bytes: Arc<Vec<u8>>,
     /// Where things lie in it.
     pub plan: ImagePlan,
 }

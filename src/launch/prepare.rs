@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -48,8 +49,8 @@ pub struct Resources {
     pub doorbells: Vec<Pipe>,
     /// Per PD: what it prints. The write end blocks, the read end never does.
     pub consoles: Vec<Pipe>,
-    /// Per PD: its image, sealed.
-    pub images: Vec<File>,
+    /// Per PD: its image, sealed; the same for PDs that are given the same bytes.
+    pub images: Vec<Arc<File>>,
     /// libmicrokit.so, sealed.
     pub libmicrokit: File,
     /// Who starts PDs again for a launcher that has confined itself.
@@ -107,9 +108,15 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         let console = pipe().map_err(for_each_pd("console")(&pd.name))?;
         set_nonblocking(&console.read).map_err(io::Error::from).map_err(for_each_pd("console")(&pd.name))?;
         resources.consoles.push(console);
-        let image =
-            memfd::constant(&image.name, &image.bytes).map_err(for_each_pd("image copy")(&pd.name))?;
-        resources.images.push(image);
+        let mut earlier = launch.images.iter().zip(&resources.images);
+        let copy = match earlier.find(|(other, _)| Arc::ptr_eq(&other.bytes, &image.bytes)) {
+            Some((_, copy)) => Arc::clone(copy),
+            None => {
+                let copy = memfd::constant(&image.name, &image.bytes);
+                Arc::new(copy.map_err(for_each_pd("image copy")(&pd.name))?)
+            }
+        };
+        resources.images.push(copy);
     }
     Ok(resources)
 }

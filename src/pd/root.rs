@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::sendfile::sendfile;
 use nix::unistd::{chdir, pivot_root};
 
 use super::handoff::Handoff;
@@ -28,7 +30,7 @@ pub(super) fn make(handoff: &Handoff, keep_old: bool) -> Result<PathBuf, Failure
     let file_error = |what: &'static str| {
         move |error: io::Error| Failure { detail: what.into(), ..Failure::new(Step::Root, errno_of(&error)) }
     };
-    let mut image = descriptor::reader(handoff.image).map_err(kernel("opening the image"))?;
+    let image = descriptor::reader(handoff.image).map_err(kernel("opening the image"))?;
     let size = image.metadata().map_err(file_error("reading the image"))?.len();
 
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
@@ -39,15 +41,20 @@ pub(super) fn make(handoff: &Handoff, keep_old: bool) -> Result<PathBuf, Failure
         .map_err(kernel("mounting a tmpfs"))?;
     chdir(MOUNT_POINT).map_err(kernel("entering the new root"))?;
 
-    let mut copy = File::options()
+    let copy = File::options()
         .write(true)
         .create_new(true)
         .mode(0o555)
         .open(&handoff.image_name)
         .map_err(file_error("creating the image's file"))?;
-    // A PD that is started again has the description that the one before has read to its end.
-    image.rewind().map_err(file_error("reading the image"))?;
-    io::copy(&mut image, &mut copy).map_err(file_error("copying the image"))?;
+    // By a place of its own: PDs of the same program have the same description, and so has a PD that is started again.
+    let mut at = 0;
+    while at < size as i64 {
+        let left = usize::try_from(size as i64 - at).unwrap_or(0);
+        if sendfile(&copy, &image, Some(&mut at), left).map_err(kernel("copying the image"))? == 0 {
+            return Err(kernel("copying the image")(Errno::EIO));
+        }
+    }
     drop(copy);
 
     if keep_old {
