@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::sys::floor;
+
 /// Addresses of regions, the same in every PD that maps one.
 const ADDRESSES: u64 = 0x400_0000;
 /// Bytes between two of them.
@@ -132,7 +134,6 @@ pub(super) fn ring() -> String {
 /// `count` PDs of crowd.c on two priorities next to each other, so that none is starved on purpose. Each has channels to those some
 /// places on, and calls those of the higher priority.
 pub(super) fn crowd(count: usize) -> String {
-    const DISTANCES: [usize; 6] = [1, 2, 5, 11, 16, 23];
     let name = |index: usize| format!("p{index:02}");
     let maps = [PARAMETERS_MAP, ("stop", "rw", "stop")];
     let mut text = Text::new().region("stop", 0x1000);
@@ -140,7 +141,7 @@ pub(super) fn crowd(count: usize) -> String {
         text = text.pd(&name(index), "crowd", index % 2, &maps);
     }
     let mut next_id = vec![0; count];
-    for distance in DISTANCES.into_iter().take_while(|distance| *distance < count) {
+    for distance in floor::CROWD_DISTANCES.into_iter().take_while(|distance| *distance < count) {
         for index in 0..count {
             let other = (index + distance) % count;
             let (one, other) = if index % 2 <= other % 2 { (index, other) } else { (other, index) };

@@ -17,7 +17,7 @@ use nix::unistd::{Pid, pipe2};
 
 use super::{check, errno_of, seccomp};
 
-pub use crowd::crowd;
+pub use crowd::{DISTANCES as CROWD_DISTANCES, crowd};
 
 /// The time stamp counter. On any machine Linux trusts it on, all CPUs count alike and at one rate.
 pub fn cycles() -> u64 {
