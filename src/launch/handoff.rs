@@ -12,14 +12,8 @@ use crate::plan::{DescriptorKind, PdPlan};
 use crate::sdf::PdIndex;
 use crate::sys::abi;
 
-/// The handoff of one PD. `status` and `alive` are the ends of the pipes made for this start.
-pub(super) fn handoff(
-    launch: &Launch,
-    resources: &Resources,
-    pd: &PdPlan,
-    status: RawFd,
-    alive: RawFd,
-) -> Handoff {
+/// The handoff of one PD. `status` is the end of the pipe made for this start.
+pub(super) fn handoff(launch: &Launch, resources: &Resources, pd: &PdPlan, status: RawFd) -> Handoff {
     let mut pages_of: BTreeMap<PdIndex, Vec<u64>> = BTreeMap::new();
     for end in pd.ends.iter().filter(|end| end.peer != pd.index) {
         pages_of.entry(end.peer).or_insert_with(|| vec![0]).push(end.incoming.page);
@@ -78,7 +72,7 @@ pub(super) fn handoff(
         image_plan: image.plan.clone(),
         descriptors: pd.descriptors.iter().map(|held| (descriptor(held.what), held.fd)).collect(),
         status,
-        alive,
+        alive: resources.alive.read.as_raw_fd(),
         landlock_abi: launch.landlock_abi,
         without: launch.without,
         loading_filters: launch.filters.loading.clone(),

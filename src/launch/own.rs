@@ -37,6 +37,8 @@ pub fn confine<S: Seam>(
     if again || launch.has_children() {
         resources.starter = Some(Starter::new(launch, resources, seam)?);
     }
+    // Its leader has all that this process has, and nothing more to do.
+    resources.session = None;
     let failed = |source| LaunchError::Confined { what: "confining the launcher itself".into(), source };
     try_confine(launch, resources, seam).map_err(failed)?;
     seam.confined(resources.starter.as_ref().map(Starter::pid));

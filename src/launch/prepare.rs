@@ -17,6 +17,7 @@ use crate::sdf::RegionIndex;
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memfd;
 use crate::sys::memory::PAGE;
+use crate::sys::session::Session;
 
 /// Memory with a description that can write and one that cannot.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub struct Resources {
     pub images: Vec<Arc<File>>,
     /// libmicrokit.so, sealed.
     pub libmicrokit: File,
+    /// Its write end is this process's alone, and is closed when that ends: who holds the read end takes a hang-up for it.
+    pub alive: Pipe,
+    /// The session that PDs are in, until all that clones is there.
+    pub session: Option<Session>,
     /// Who starts PDs again for a launcher that has confined itself.
     pub starter: Option<Starter>,
 }
@@ -61,6 +66,8 @@ pub struct Resources {
 pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
     let plan = &launch.plan;
     let step = |what: String| move |source| LaunchError::Prepare { what, source };
+    // What the start makes for each PD is less than 16.
+    let descriptors = 64 + 16 * plan.pds.len() + 2 * plan.regions.len();
     let mut regions = BTreeMap::new();
     for region in &plan.regions {
         let what = || format!("creating memory region `{}`", region.name);
@@ -87,6 +94,12 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         images: Vec::new(),
         libmicrokit: memfd::constant("libmicrokit.so", launch.libmicrokit)
             .map_err(step("copying libmicrokit.so".into()))?,
+        alive: pipe().map_err(step("creating a pipe".into()))?,
+        session: Some(
+            Session::new(descriptors as i32)
+                .map_err(io::Error::from)
+                .map_err(step("beginning a session".into()))?,
+        ),
         starter: None,
     };
     for (pd, image) in plan.pds.iter().zip(&launch.images) {

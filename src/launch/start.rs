@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -19,8 +20,8 @@ use super::{Identity, Launch, LaunchError, Schedule, handoff, scheduling};
 use crate::pd::{ARGV0_PREFIX, Failure, Layer, Layout, REPORT_MAX, Report, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
-use crate::sys::bare::{self, ExecPlan, ExecStep, InUse, Memory};
-use crate::sys::clone::{self, Child, Parent};
+use crate::sys::bare::{self, By, Coming, ExecPlan, ExecStep, InUse, Memory};
+use crate::sys::clone::{self, Child};
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::privilege::{self, Capability};
 use crate::sys::{abi, errno_of, floor, memfd, procfs, trace};
@@ -47,21 +48,10 @@ pub(super) struct Starting {
     pub index: PdIndex,
     pub child: Child,
     pub status: OwnedFd,
-    /// Held until it is ready: the PD host takes its closing for the launcher's end.
-    pub alive: OwnedFd,
     pub layout: Option<Layout>,
     pub times: StepTimes,
     /// What the child uses until it execs. The process that has cloned it has it.
     pub in_use: Option<InUse>,
-}
-
-/// How the launcher becomes the tracer of a new PD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tracing {
-    /// It attaches to its child.
-    Seize,
-    /// It has attached to this process, which clones for it.
-    Inherited,
 }
 
 /// Starts every PD and waits until all are ready. On an error every process is gone and reaped.
@@ -73,9 +63,13 @@ pub fn start<S: Seam>(
 ) -> Result<Vec<RunningPd>, LaunchError> {
     let pds: Vec<&PdPlan> = launch.plan.pds.iter().collect();
     let mut starting = Vec::new();
-    let outcome =
-        spawn_all(launch, resources, seam, Identity::of_launcher(), Tracing::Seize, &pds, &mut starting)
-            .and_then(|()| wait_until_ready(launch, signals, &mut starting));
+    let session = resources.session.as_ref().ok_or_else(|| LaunchError::Prepare {
+        what: "the session of the PDs has ended".into(),
+        source: Errno::ESRCH.into(),
+    })?;
+    let by = By::Session(session);
+    let outcome = spawn_all(launch, resources, seam, Identity::of_launcher(), by, &pds, &mut starting)
+        .and_then(|()| wait_until_ready(launch, signals, &mut starting));
     finish(launch, starting, outcome, |pd| {
         procfs::open(pd.child.pid).map_err(|error| cannot_open(launch, pd, &error))
     })
@@ -157,7 +151,7 @@ pub(super) fn spawn_all<S: Seam>(
     resources: &Resources,
     seam: &S,
     identity: Identity,
-    tracing: Tracing,
+    by: By<'_>,
     pds: &[&PdPlan],
     starting: &mut Vec<Starting>,
 ) -> Result<(), LaunchError> {
@@ -166,38 +160,60 @@ pub(super) fn spawn_all<S: Seam>(
         .custom_flags_path()
         .open("/proc/self/exe")
         .map_err(|source| LaunchError::Prepare { what: "opening this program".into(), source })?;
+    let failed = |pd: &PdPlan| {
+        let pd = pd.name.clone();
+        |failure| LaunchError::Pd { pd, failure }
+    };
+    let mut begun = VecDeque::new();
     for pd in pds {
-        spawn(launch, resources, (identity, tracing), seam, &program, pd, starting)
-            .map_err(|failure| LaunchError::Pd { pd: pd.name.clone(), failure })?;
+        begun.push_back(begin(launch, resources, (identity, by), seam, &program, pd).map_err(failed(pd))?);
+        if begun.len() == AHEAD
+            && let Some(oldest) = begun.pop_front()
+        {
+            let pd = oldest.pd;
+            set_up(launch, (identity, by), seam, oldest, starting).map_err(failed(pd))?;
+        }
+    }
+    for oldest in begun {
+        let pd = oldest.pd;
+        set_up(launch, (identity, by), seam, oldest, starting).map_err(failed(pd))?;
     }
     Ok(())
 }
 
-fn spawn<S: Seam>(
+/// How many PDs' clones are on order at a time: enough that the process that clones need not wait for this one.
+const AHEAD: usize = 4;
+
+/// A PD whose process is on order.
+struct Begun<'a> {
+    pd: &'a PdPlan,
+    coming: Coming<'a>,
+    go: EventFd,
+    status: OwnedFd,
+    times: StepTimes,
+    /// What it is given, by number: not to be closed before it is there.
+    given: [OwnedFd; 2],
+}
+
+fn begin<'a, S: Seam>(
     launch: &Launch,
     resources: &Resources,
-    (identity, tracing): (Identity, Tracing),
+    (identity, by): (Identity, By<'a>),
     seam: &S,
     program: &File,
-    pd: &PdPlan,
-    starting: &mut Vec<Starting>,
-) -> Result<(), Failure> {
-    let at = |step: Step| move |errno: Errno| Failure::new(step, errno);
+    pd: &'a PdPlan,
+) -> Result<Begun<'a>, Failure> {
+    let at = |errno: Errno| Failure::new(Step::Clone, errno);
     let mut times = [0; Step::ALL.len()];
-    let mut step = |step: Step| {
-        times[step as usize] = floor::cycles();
-        seam.before(step, &pd.name).map_err(at(step))
-    };
+    times[Step::Clone as usize] = floor::cycles();
+    seam.before(Step::Clone, &pd.name).map_err(at)?;
 
-    step(Step::Clone)?;
-    let go = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(at(Step::Clone))?;
-    let alive = pipe().map_err(at(Step::Clone))?;
-    let status = pipe().map_err(at(Step::Clone))?;
-    set_nonblocking(&status.read).map_err(at(Step::Clone))?;
-    let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd(), alive.read.as_raw_fd());
-    let text = serde_json::to_vec(&handoff).map_err(|_| Failure::new(Step::Clone, Errno::EINVAL))?;
-    let handoff_file =
-        memfd::constant("handoff", &text).map_err(|error| Failure::new(Step::Clone, errno_of(&error)))?;
+    let go = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(at)?;
+    let status = pipe().map_err(at)?;
+    set_nonblocking(&status.read).map_err(at)?;
+    let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd());
+    let text = serde_json::to_vec(&handoff).map_err(|_| at(Errno::EINVAL))?;
+    let handoff_file = memfd::constant("handoff", &text).map_err(|error| at(errno_of(&error)))?;
 
     let mut keep = handoff.descriptors_needed();
     keep.push(handoff_file.as_raw_fd());
@@ -207,17 +223,13 @@ fn spawn<S: Seam>(
         program: program.as_fd(),
         arguments: arguments.map(|argument| CString::new(argument).unwrap_or_default()).into(),
         go: go.as_fd(),
-        alive: alive.read.as_fd(),
-        not_mine: alive.write.as_fd(),
+        alive: resources.alive.read.as_fd(),
+        not_mine: resources.alive.write.as_fd(),
         become_mapped: identity.must_change(),
         keep,
         status: status.write.as_fd(),
         before_identity: seam.before(Step::Identity, &pd.name).err(),
         before_exec: seam.before(Step::Exec, &pd.name).err(),
-    };
-    let parent = match tracing {
-        Tracing::Seize => Parent::This,
-        Tracing::Inherited => Parent::Parents,
     };
     let namespaces = match seam.leaves_out(Layer::Namespaces) {
         false => clone::NAMESPACES,
@@ -227,21 +239,41 @@ fn spawn<S: Seam>(
         false => Memory::Shared,
         true => Memory::Copied,
     };
-    let (child, in_use) = bare::clone_and_exec(namespaces, parent, memory, exec).map_err(at(Step::Clone))?;
+    let coming = bare::clone_and_exec(namespaces, by, memory, exec).map_err(at)?;
+    let given = [OwnedFd::from(handoff_file), status.write];
+    Ok(Begun { pd, coming, given, go, status: status.read, times })
+}
+
+fn set_up<S: Seam>(
+    launch: &Launch,
+    (identity, by): (Identity, By<'_>),
+    seam: &S,
+    begun: Begun<'_>,
+    starting: &mut Vec<Starting>,
+) -> Result<(), Failure> {
+    let at = |step: Step| move |errno: Errno| Failure::new(step, errno);
+    let Begun { pd, coming, given, go, status, mut times } = begun;
+    let mut step = |step: Step| {
+        times[step as usize] = floor::cycles();
+        seam.before(step, &pd.name).map_err(at(step))
+    };
+    let (child, in_use) = coming.arrived().map_err(at(Step::Clone))?;
+    // It has its own by now.
+    drop(given);
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
     starting.push(Starting {
         index: pd.index,
         child,
-        status: status.read,
-        alive: alive.write,
+        status,
         layout: None,
         times: [0; Step::ALL.len()],
         in_use: Some(in_use),
     });
 
     step(Step::Trace)?;
-    if tracing == Tracing::Seize {
+    // What a traced process clones, its tracer traces from the first instruction: the launcher has attached to the starter.
+    if let By::Session(_) = by {
         trace::seize(pid).map_err(|errno| Failure {
             detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
             ..Failure::new(Step::Trace, errno)

@@ -16,12 +16,13 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Pid, Uid, setfsuid};
 use serde::{Deserialize, Serialize};
 
-use super::start::{Starting, Tracing, heed, spawn_all};
+use super::start::{Starting, heed, spawn_all};
 use super::{Identity, Launch, LaunchError, Resources};
 use crate::pd::{Failure, REPORT_MAX, Seam, Step, StepTimes};
 use crate::plan::PdPlan;
 use crate::sdf::PdIndex;
-use crate::sys::clone::{self, Child};
+use crate::sys::bare::By;
+use crate::sys::clone::Child;
 use crate::sys::privilege::{self, Capability};
 use crate::sys::{errno_of, procfs, socket, trace};
 
@@ -42,7 +43,7 @@ const OPEN: u8 = b'o';
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
-    /// With its pidfd, status pipe, and the pipe that tells of the launcher's end.
+    /// With its pidfd and status pipe.
     Started(i32, Box<StepTimes>),
     /// With the files of /proc about it.
     Opened,
@@ -61,8 +62,10 @@ impl Starter {
         };
         let identity = Identity::of_launcher();
         let (socket, other) = socket::pair().map_err(failed)?;
-        let child = clone::copy(|| serve(launch, resources, seam, identity, other.as_fd()).map_or(1, |()| 0))
-            .map_err(failed)?;
+        let session = resources.session.as_ref().ok_or(failed(Errno::ESRCH))?;
+        let launcher = Pid::this();
+        let serve = || serve(launch, resources, seam, (launcher, identity), other.as_fd()).map_or(1, |()| 0);
+        let child = session.copy(serve).map_err(failed)?;
         let starter = Self { child, socket };
         trace::seize_with_children(starter.pid()).map_err(failed)?;
         Ok(starter)
@@ -77,18 +80,11 @@ impl Starter {
     }
 
     pub(super) fn start(&self, signals: &SignalFd, pd: &PdPlan) -> Result<Starting, LaunchError> {
-        match self.ask(START, signals, pd)? {
-            (Reply::Started(pid, times), [pidfd, status, alive]) => {
+        let (reply, descriptors) = self.ask(START, signals, pd)?;
+        match (reply, <[OwnedFd; 2]>::try_from(descriptors)) {
+            (Reply::Started(pid, times), Ok([pidfd, status])) => {
                 let child = Child { pid: Pid::from_raw(pid), pidfd };
-                Ok(Starting {
-                    index: pd.index,
-                    child,
-                    status,
-                    alive,
-                    layout: None,
-                    times: *times,
-                    in_use: None,
-                })
+                Ok(Starting { index: pd.index, child, status, layout: None, times: *times, in_use: None })
             }
             _ => Err(broken(Errno::EPROTO)),
         }
@@ -96,13 +92,14 @@ impl Starter {
 
     /// The files of /proc about the PD that it has started last.
     pub(super) fn open(&self, signals: &SignalFd, pd: &PdPlan) -> Result<[File; 3], LaunchError> {
-        match self.ask(OPEN, signals, pd)? {
-            (Reply::Opened, files) => Ok(files.map(File::from)),
+        let (reply, descriptors) = self.ask(OPEN, signals, pd)?;
+        match (reply, <[OwnedFd; 3]>::try_from(descriptors)) {
+            (Reply::Opened, Ok(files)) => Ok(files.map(File::from)),
             _ => Err(broken(Errno::EPROTO)),
         }
     }
 
-    fn ask(&self, what: u8, signals: &SignalFd, pd: &PdPlan) -> Result<(Reply, [OwnedFd; 3]), LaunchError> {
+    fn ask(&self, what: u8, signals: &SignalFd, pd: &PdPlan) -> Result<(Reply, Vec<OwnedFd>), LaunchError> {
         nix::unistd::write(&self.socket, &[what, pd.index.0 as u8]).map_err(broken)?;
         loop {
             // It stops at each clone, and for signals sent to all of a terminal's processes.
@@ -130,10 +127,7 @@ impl Starter {
         let (length, descriptors) = socket::receive(self.socket(), &mut bytes).map_err(broken)?;
         match serde_json::from_slice(&bytes[..length]) {
             Ok(Reply::Failed(failure)) => Err(LaunchError::Pd { pd: pd.name.clone(), failure }),
-            Ok(reply) => {
-                let descriptors = descriptors.try_into().map_err(|_| broken(Errno::EPROTO))?;
-                Ok((reply, descriptors))
-            }
+            Ok(reply) => Ok((reply, descriptors)),
             Err(_) => Err(broken(Errno::EPROTO)),
         }
     }
@@ -155,10 +149,10 @@ fn serve<S: Seam>(
     launch: &Launch,
     resources: &Resources,
     seam: &S,
-    identity: Identity,
+    (launcher, identity): (Pid, Identity),
     socket: BorrowedFd,
 ) -> Result<(), Errno> {
-    privilege::die_with_parent()?;
+    privilege::die_with(launcher)?;
     privilege::no_new_privileges()?;
     privilege::give_up_capabilities(&CAPABILITIES)?;
     let mut last = None;
@@ -173,13 +167,12 @@ fn serve<S: Seam>(
         let (reply, descriptors): (Reply, Vec<OwnedFd>) = match what {
             START => {
                 let mut starting = Vec::new();
-                let outcome =
-                    spawn_all(launch, resources, seam, identity, Tracing::Inherited, &[pd], &mut starting);
+                let outcome = spawn_all(launch, resources, seam, identity, By::Itself, &[pd], &mut starting);
                 match (outcome, starting.pop()) {
                     (Ok(()), Some(started)) => {
                         last = Some((started.child.pid, started.in_use));
                         let reply = Reply::Started(started.child.pid.as_raw(), Box::new(started.times));
-                        (reply, vec![started.child.pidfd, started.status, started.alive])
+                        (reply, vec![started.child.pidfd, started.status])
                     }
                     (outcome, started) => {
                         started.iter().for_each(|started| started.child.kill());

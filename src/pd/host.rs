@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 use super::handoff::{Handoff, Layout, Report};
 use super::seam::{Layer, Seam, Shipped};
@@ -122,8 +123,8 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     check_parent(unsafe { descriptor::adopt(handoff.alive) }).map_err(at(Step::ParentDeath))?;
 
     step(Step::Session)?;
-    // A PD is process 1 of its pid namespace; setsid fails only for a process group leader, and then there is nothing to leave.
-    nix::unistd::setsid().map_err(at(Step::Session))?;
+    // Its session is that of who has cloned it: the PDs' ([`sys::session`]). Of the process group it is the only one.
+    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at(Step::Session))?;
     privilege::set_name(&name).map_err(at(Step::Session))?;
     // What the launcher's user keeps from others must not keep the image from the PD.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

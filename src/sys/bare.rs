@@ -2,7 +2,6 @@
 //! it only to be thrown away; but the launcher goes on meanwhile. So it makes system calls and nothing else, and makes them itself: the C
 //! library would write errno where the launcher's is.
 
-use std::arch::asm;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -11,8 +10,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 
-use super::clone::{self, Child, Parent};
+use super::clone::Child;
 use super::memory::Stack;
+use super::raw::system_call;
+use super::session::{Order, Ordered, Session};
 
 /// What a child does between clone and exec.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ pub struct ExecPlan<'a> {
     /// An eventfd that becomes readable when the child may go on. Not a pipe: whoever writes to one says that it will sleep (WF_SYNC), and
     /// the scheduler would move the child to the parent's CPU, which goes on.
     pub go: BorrowedFd<'a>,
-    /// A pipe whose other end the parent has: it hangs up when the parent is gone.
+    /// A pipe whose other end the parent has: it hangs up when the parent is gone. One for all children: they have copies of each other's
+    /// descriptors.
     pub alive: BorrowedFd<'a>,
-    /// The parent's end of `alive`, closed first in the child: as long as it is open here nothing hangs up.
+    /// The parent's end of `alive`, closed first in the child: as long as it is open anywhere nothing hangs up.
     pub not_mine: BorrowedFd<'a>,
     /// Become user and group 0 of the new user namespace and drop supplementary groups: only when the parent mapped
     /// another host uid than its own.
@@ -39,6 +41,15 @@ pub struct ExecPlan<'a> {
     pub before_identity: Option<Errno>,
     /// Fails the exec before it is tried.
     pub before_exec: Option<Errno>,
+}
+
+/// Who clones it; the child's parent is that one's.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// The leader of this session, whose parent is this process.
+    Session(&'a Session),
+    /// This process, whose parent is the launcher.
+    Itself,
 }
 
 /// What memory the child has until it execs.
@@ -82,17 +93,42 @@ pub fn decode_failure(bytes: &[u8]) -> Option<(ExecStep, Errno)> {
     Some((step, Errno::from_raw(i32::from_le_bytes(errno.try_into().ok()?))))
 }
 
+/// A child that is being cloned.
+#[derive(Debug)]
+pub struct Coming<'a> {
+    child: Cloned<'a>,
+    in_use: InUse,
+}
+
+#[derive(Debug)]
+enum Cloned<'a> {
+    Ordered(Ordered<'a>),
+    There(Child),
+}
+
+impl Coming<'_> {
+    /// Waits until it is there.
+    pub fn arrived(self) -> Result<(Child, InUse), Errno> {
+        let Self { child, in_use } = self;
+        let child = match child {
+            Cloned::There(child) => Ok(child),
+            Cloned::Ordered(ordered) => ordered.child(),
+        };
+        child.map_err(|errno| in_use.nobody_came(errno)).map(|child| (child, in_use))
+    }
+}
+
 /// Starts a child in new `namespaces` that waits for the parent's word and then becomes the program of `plan`. When that
 /// fails it writes why to the plan's status descriptor ([`decode_failure`]) and ends with status 127.
-pub fn clone_and_exec(
+pub fn clone_and_exec<'a>(
     namespaces: u64,
-    parent: Parent,
+    by: By<'a>,
     memory: Memory,
     plan: ExecPlan<'_>,
-) -> Result<(Child, InUse), Errno> {
+) -> Result<Coming<'a>, Errno> {
     let arguments = plan.arguments.iter().map(|argument| argument.as_ptr());
-    let bare = InUse(ManuallyDrop::new(Box::new(Bare {
-        in_use: AtomicI32::new(0),
+    let in_use = InUse(ManuallyDrop::new(Box::new(Bare {
+        in_use: AtomicI32::new((memory == Memory::Shared).into()),
         stack: Stack::new(STACK)?,
         program: plan.program.as_raw_fd(),
         argv: arguments.chain([std::ptr::null()]).collect(),
@@ -106,55 +142,39 @@ pub fn clone_and_exec(
         before_identity: plan.before_identity,
         before_exec: plan.before_exec,
     })));
-    let mut pidfd = -1;
     let flags = match memory {
         Memory::Shared => namespaces | (libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID) as u64,
         Memory::Copied => namespaces,
     };
-    let mut args = clone::arguments(flags, parent, &mut pidfd);
-    args.child_tid = bare.0.in_use.as_ptr() as u64;
-    (args.stack, args.stack_size) = (bare.0.stack.bottom(), STACK);
-    if memory == Memory::Shared {
-        bare.0.in_use.store(1, Ordering::Relaxed);
-    }
-    let result: libc::c_long;
-    // SAFETY: clone3(2) returns twice. The parent goes on behind the block, with the registers as the constraints say. The child begins with
-    // an empty stack of its own and the parent's registers, calls `become_program` as the psABI wants it (rsp divisible by 16 before
-    // the call) and never comes back. What it uses stays: its descriptors are copies, and `Bare` is not freed before the kernel says
-    // that this memory is not the child's any more ([`InUse`]).
-    unsafe {
-        asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, {bare}",
-            "call {entry}",
-            "ud2",
-            "2:",
-            bare = in(reg) std::ptr::from_ref::<Bare>(&bare.0),
-            entry = in(reg) become_program as extern "C" fn(&Bare) -> !,
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") &raw mut args,
-            in("rsi") size_of::<libc::clone_args>(),
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    match of_kernel(result) {
-        // SAFETY: as it asks.
-        Ok(pid) => Ok((unsafe { Child::new(pid, pidfd) }, bare)),
-        Err(errno) => {
-            bare.0.in_use.store(0, Ordering::Relaxed);
-            Err(errno)
+    let bare: &Bare = &in_use.0;
+    let mut order = Order::new(flags, &bare.stack, become_program, std::ptr::from_ref(bare) as u64);
+    order.args.child_tid = bare.in_use.as_ptr() as u64;
+    // SAFETY: the stack is its own, and it makes system calls only. What it uses stays: its descriptors are copies, and `Bare` is not freed
+    // before the kernel says that this memory is not the child's any more ([`InUse`]).
+    let cloned = unsafe {
+        match by {
+            By::Session(session) => session.order(order).map(Cloned::Ordered),
+            By::Itself => {
+                order.carry_out();
+                order.child().unwrap_or(Err(Errno::ECHILD)).map(Cloned::There)
+            }
         }
-    }
+    };
+    let child = cloned.map_err(|errno| in_use.nobody_came(errno))?;
+    Ok(Coming { child, in_use })
 }
 
 /// What a child uses of this process's memory until it has become another program or has ended: not to be dropped before. Where it is all
 /// the same, it is not freed.
 #[derive(Debug)]
 pub struct InUse(ManuallyDrop<Box<Bare>>);
+
+impl InUse {
+    fn nobody_came(&self, errno: Errno) -> Errno {
+        self.0.in_use.store(0, Ordering::Relaxed);
+        errno
+    }
+}
 
 impl Drop for InUse {
     fn drop(&mut self) {
@@ -187,7 +207,9 @@ struct Bare {
     before_exec: Option<Errno>,
 }
 
-extern "C" fn become_program(bare: &Bare) -> ! {
+extern "C" fn become_program(bare: u64) -> ! {
+    // SAFETY: `clone_and_exec` passes the address of one that is not freed before this process has let go of it.
+    let bare = unsafe { &*(bare as *const Bare) };
     let Err((step, errno)) = bare.run();
     let bytes = encode_failure(step, errno);
     // SAFETY: the buffer is valid for its length.
@@ -258,27 +280,4 @@ impl Bare {
             }
         }
     }
-}
-
-/// # Safety
-/// What the call does with its arguments must be sound.
-unsafe fn system_call(number: libc::c_long, arguments: [u64; 5]) -> Result<libc::c_long, Errno> {
-    let [a, b, c, d, e] = arguments;
-    let result;
-    // SAFETY: the kernel's convention on x86-64: it changes rax, rcx, r11 and what the arguments point to (syscall(2)).
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
-            out("rcx") _, out("r11") _,
-            options(nostack),
-        );
-    }
-    of_kernel(result)
-}
-
-/// The kernel returns errors as -4095 to -1.
-fn of_kernel(result: libc::c_long) -> Result<libc::c_long, Errno> {
-    if (-4095..0).contains(&result) { Err(Errno::from_raw(-result as i32)) } else { Ok(result) }
 }

@@ -2,10 +2,9 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::check;
+use super::memory::Stack;
 
 /// The namespaces of every PD: all there are (namespaces(7)). clone3 takes CLONE_NEWTIME too, whose bit means a signal to clone(2).
 pub const NAMESPACES: u64 = (CLONE_NEWTIME
@@ -62,19 +61,19 @@ impl Child {
 
 /// Whose child it becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parent {
+pub(super) enum Parent {
     /// This process's.
     This,
     /// Its parent's: it becomes a sibling.
     Parents,
 }
 
-/// The arguments of clone3(2) for a child of `parent` with a pidfd, which is stored at `pidfd`.
-pub(super) fn arguments(flags: u64, parent: Parent, pidfd: &mut RawFd) -> libc::clone_args {
+/// The arguments of clone3(2) for a child of `parent` on this stack; the caller says where its pidfd is to be stored.
+pub(super) fn arguments(flags: u64, parent: Parent, stack: &Stack) -> libc::clone_args {
     // SAFETY: clone_args is plain data, for which zero means "not used" (linux/sched.h).
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
-    args.pidfd = std::ptr::from_mut(pidfd) as u64;
+    (args.stack, args.stack_size) = (stack.bottom(), stack.size());
     match parent {
         Parent::This => args.exit_signal = libc::SIGCHLD as u64,
         // The signal is that of this process's own end.
@@ -90,19 +89,4 @@ impl Child {
         // SAFETY: on success CLONE_PIDFD has stored a fresh descriptor that nobody else owns.
         Self { pid: Pid::from_raw(pid as i32), pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }
     }
-}
-
-/// A copy of this process that does one thing and ends. This process must have no other thread.
-pub fn copy(run: impl FnOnce() -> i32) -> Result<Child, Errno> {
-    let mut pidfd = -1;
-    let mut args = arguments(0, Parent::This, &mut pidfd);
-    // SAFETY: without CLONE_VM the child has its own copy of this stack, so both sides return here as from fork(2). Nothing is held by
-    // other threads, since there are none.
-    let pid =
-        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
-    if pid == 0 {
-        super::exit_now(run());
-    }
-    // SAFETY: as it asks.
-    Ok(unsafe { Child::new(pid, pidfd) })
 }

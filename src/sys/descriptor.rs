@@ -87,6 +87,17 @@ pub fn raise_limit() -> Result<(), Errno> {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
+/// Has the kernel make room for `count` descriptors now, which it else makes by and by. More than the limit is no error.
+pub fn make_room(fd: impl AsFd, count: i32) {
+    // SAFETY: F_DUPFD_CLOEXEC takes a number and returns a descriptor nobody else owns.
+    unsafe {
+        let highest = libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, count);
+        if highest >= 0 {
+            libc::close(highest);
+        }
+    }
+}
+
 /// A reader of its own over a descriptor that exec left open under this number; the number itself stays open.
 pub fn reader(fd: RawFd) -> Result<std::fs::File, Errno> {
     // SAFETY: F_DUPFD_CLOEXEC takes a number and returns a descriptor nobody else owns.

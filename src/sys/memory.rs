@@ -84,6 +84,11 @@ impl Stack {
     pub fn bottom(&self) -> u64 {
         self.bottom
     }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 impl Drop for Stack {

@@ -4,6 +4,7 @@ pub use caps::Capability;
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Pid, getppid};
 
 use super::check;
 
@@ -15,6 +16,12 @@ fn prctl(option: libc::c_int, arg2: libc::c_ulong) -> Result<libc::c_long, Errno
 /// SIGKILL to this process when its parent's thread ends.
 pub fn die_with_parent() -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).map(drop)
+}
+
+/// [`die_with_parent`], for a parent that this process can tell by its pid. ESRCH: it has ended already.
+pub fn die_with(parent: Pid) -> Result<(), Errno> {
+    die_with_parent()?;
+    if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// The name in /proc/PID/comm; cut to 15 bytes by the kernel.

@@ -45,7 +45,7 @@ kinds! {
         "They hold where a filter is not asked: descriptors, processes, files, locked memory.";
     "environment" "the environment"
         "It would tell the PD of the user who started the system.";
-    "session" "the session and its terminal"
+    "session" "the process group, the session and its terminal"
         "A PD in its user's session could read from and type into the terminal.";
     "mounts" "the mounted file systems"
         "Whatever else is mounted are files within the PD's reach.";

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::{Checks, Scene};
 use crate::launch::RunningPd;
+use crate::sys::session::Session;
 
 /// namespaces(7)
 const NAMESPACES: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
@@ -54,14 +55,13 @@ pub(super) fn check(scene: &Scene, pd: &RunningPd, checks: &mut Checks) -> io::R
     // Behind the name in parentheses: state, ppid, pgrp, session, tty_nr (proc_pid_stat(5)).
     let stat = read("stat")?;
     let rest: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    checks.equal(
-        "session",
-        format!("own ({pid}), no terminal"),
-        match (rest.get(3), rest.get(4)) {
-            (Some(session), Some(&"0")) => format!("own ({session}), no terminal"),
-            _ => format!("{rest:?}"),
-        },
-    );
+    let session =
+        scene.resources.session.as_ref().and_then(Session::id).map_or("none".into(), |id| id.to_string());
+    let place = |group: &str, session: &str, terminal: &str| {
+        format!("process group {group}, session {session}, terminal {terminal}")
+    };
+    let field = |number: usize| rest.get(number).copied().unwrap_or("?");
+    checks.equal("session", place(&pid.to_string(), &session, "0"), place(field(2), field(3), field(4)));
 
     let mounts: Vec<String> = read("mountinfo")?
         .lines()

@@ -81,7 +81,7 @@ fn identity(scene: &Scene, _: &PdPlan, pid: Pid) -> String {
     assert_eq!(status["Threads"], "1");
     assert_eq!(status["TracerPid"], scene.launcher().to_string());
     assert_eq!(status["PPid"], scene.launcher().to_string());
-    for numbers in ["NSpid", "NStgid", "NSpgid", "NSsid"] {
+    for numbers in ["NSpid", "NStgid", "NSpgid"] {
         assert_eq!(
             status[numbers].split_whitespace().collect::<Vec<_>>(),
             [&*pid.to_string(), "1"],
@@ -107,8 +107,14 @@ fn session(scene: &Scene, _: &PdPlan, pid: Pid) -> String {
     let (own, launcher) = (stat(pid), stat(scene.launcher()));
     // Fields 5 to 8: process group, session, terminal, foreground process group of the terminal.
     assert_ne!(launcher[4], "0", "the launcher has no terminal, so this would show nothing");
-    assert_eq!(own[2..6], [&pid.to_string(), &pid.to_string(), "0", "-1"]);
-    "its own, none".into()
+    assert_ne!(own[3], launcher[3], "the launcher's session");
+    assert_eq!([&*own[2], &own[4], &own[5]], [&pid.to_string(), "0", "-1"]);
+    for (_, other) in scene.pds() {
+        assert_eq!(stat(other)[3], own[3], "one session of the PDs");
+    }
+    // Who leads it is outside of the PD's namespace.
+    assert_eq!(status(pid)["NSsid"].split_whitespace().collect::<Vec<_>>(), [&*own[3], "0"]);
+    "the PDs', none".into()
 }
 
 fn environment(_: &Scene, pd: &PdPlan, pid: Pid) -> String {
@@ -117,7 +123,7 @@ fn environment(_: &Scene, pd: &PdPlan, pid: Pid) -> String {
     let words: Vec<&str> = line.split('\0').collect();
     assert_eq!(words[0], format!("mk-pd:{}", pd.name));
     assert!(words[1].parse::<u32>().is_ok(), "{words:?}");
-    assert_eq!(words[2..], ["", ""], "{words:?}");
+    assert_eq!(words[2..], ["shipped", ""], "{words:?}");
     assert_eq!(read(pid, "comm"), format!("{}\n", pd.name));
     "empty, and nothing that a PD should not know".into()
 }

@@ -14,20 +14,24 @@ use crate::cases::Cases;
 use crate::common::Running;
 use crate::stage::{PDS, Stage};
 
+/// Clones the PDs for the launcher.
+const LEADER: &str = "the session's leader";
+
 /// The launcher's children in the order they are made, by tier: in the lower one the first finds out what the host offers.
-const CHILDREN: [(&str, &[&str]); 2] = [("full", &PDS), ("compat", &["the host's probe", PDS[0]])];
+const CHILDREN: [(&str, &[&str]); 2] =
+    [("full", &[LEADER, PDS[0], PDS[1], PDS[2]]), ("compat", &["the host's probe", LEADER, PDS[0]])];
 
 /// Adds the cases.
 pub fn cases(cases: &mut Cases, stage: &Stage) {
     for (tier, children) in CHILDREN {
         for (earlier, child) in children.iter().enumerate() {
             let name = format!("{}: launcher killed in tier {tier}, {child} just born", stage.user());
-            cases.case(&name, || killed(stage, tier, earlier));
+            cases.case(&name, || killed(stage, tier, &children[..earlier]));
         }
     }
 }
 
-fn killed(stage: &Stage, tier: &str, earlier: usize) -> String {
+fn killed(stage: &Stage, tier: &str, earlier: &[&str]) -> String {
     let before = stage.before();
     let mut command = stage.shipped();
     command.args(["--tier", tier]);
@@ -45,33 +49,46 @@ fn killed(stage: &Stage, tier: &str, earlier: usize) -> String {
     "nothing is left".into()
 }
 
-/// Lets the launcher make so many children, and stops it at the next one, which it returns; both are stopped.
-fn newborn(launcher: Pid, earlier: usize) -> Pid {
+/// Lets the launcher make these children, and stops at the next one, which it returns: that one and who made it are stopped.
+fn newborn(launcher: Pid, earlier: &[&str]) -> Pid {
     let all = Some(WaitPidFlag::__WALL);
     // The stop at its exec.
     assert!(matches!(waitpid(launcher, all), Ok(WaitStatus::Stopped(_, Signal::SIGTRAP))));
     let options = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(launcher, options).unwrap();
-    let mut seen = 0;
-    let mut signal = None;
+    ptrace::cont(launcher, None).unwrap();
+    let mut earlier = earlier.iter();
+    // Whose first stop was told before who made them.
+    let mut unknown = Vec::new();
+    let mut followed = vec![launcher];
     loop {
-        ptrace::cont(launcher, signal.take()).unwrap();
-        match waitpid(launcher, all).unwrap() {
-            WaitStatus::PtraceEvent(..) => {
-                let child = Pid::from_raw(i32::try_from(ptrace::getevent(launcher).unwrap()).unwrap());
+        match waitpid(None, all).unwrap() {
+            WaitStatus::PtraceEvent(by, ..) => {
+                let child = Pid::from_raw(i32::try_from(ptrace::getevent(by).unwrap()).unwrap());
                 // Its first stop, before its first instruction.
-                assert!(matches!(waitpid(child, all), Ok(WaitStatus::Stopped(..))));
-                if seen == earlier {
-                    return child;
+                if !unknown.contains(&child) {
+                    assert!(matches!(waitpid(child, all), Ok(WaitStatus::Stopped(..))));
                 }
-                seen += 1;
-                ptrace::detach(child, None).unwrap();
+                match earlier.next() {
+                    None => return child,
+                    // It has the launcher's options.
+                    Some(&LEADER) => {
+                        followed.push(child);
+                        ptrace::cont(child, None).unwrap();
+                    }
+                    Some(_) => ptrace::detach(child, None).unwrap(),
+                }
+                ptrace::cont(by, None).unwrap();
             }
-            WaitStatus::Stopped(_, for_it) => signal = Some(for_it),
-            other => {
+            WaitStatus::Stopped(pid, for_it) if followed.contains(&pid) => {
+                ptrace::cont(pid, for_it).unwrap();
+            }
+            WaitStatus::Stopped(pid, _) => unknown.push(pid),
+            other if other.pid() == Some(launcher) => {
                 kill(launcher, Signal::SIGKILL).ok();
-                panic!("the launcher makes no child after {seen}: {other:?}");
+                panic!("the launcher ends before it makes the child: {other:?}");
             }
+            _ => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Many processes that call and notify each other at random, each through the other's pipe: what the bench's crowd of PDs does
 //! (`bench/programs/crowd.c`), among the same acquaintances, and nothing else.
 
+#![forbid(unsafe_code)]
+
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,0 +1,234 @@
+//! A session for what this process starts: no terminal, and none of its signals (setsid(2)).
+//!
+//! One for all, not one for each: where kernel.sched_autogroup_enabled is 1, the kernel shares the CPUs among sessions first and weighs nice
+//! values only within one (sched(7), "The autogroup feature"), and every wake-up across sessions costs it more. A child has the session of
+//! who clones it. So a process that has begun a session clones for this one, with this one's memory and descriptors, as this one's children.
+
+use std::cell::OnceCell;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::{Pid, pipe2, write};
+
+use super::clone::{self, Child, Parent};
+use super::descriptor::make_room;
+use super::memory::Stack;
+use super::raw::{self, system_call};
+use super::{exit_now, trace};
+
+/// The process that leads it. It ends with this; the session stays as long as anybody is in it.
+#[derive(Debug)]
+pub struct Session {
+    leader: OnceCell<Child>,
+    desk: Box<Desk>,
+}
+
+/// Where orders are left and done orders told.
+#[derive(Debug)]
+struct Desk {
+    /// The address of the first [`Order`].
+    first: AtomicU64,
+    /// The addresses of the others.
+    given: (OwnedFd, OwnedFd),
+    /// One for each order that is done.
+    done: EventFd,
+    stack: Stack,
+    parent: Pid,
+}
+
+/// A child to be cloned.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub args: libc::clone_args,
+    pub entry: extern "C" fn(u64) -> !,
+    pub data: u64,
+    pidfd: AtomicI32,
+    /// As the kernel returns it: a pid, or an error below 0; 0 as long as it is not done.
+    result: AtomicI64,
+}
+
+impl Order {
+    pub fn new(flags: u64, stack: &Stack, entry: extern "C" fn(u64) -> !, data: u64) -> Box<Self> {
+        let (pidfd, result) = (AtomicI32::new(-1), AtomicI64::new(0));
+        let args = clone::arguments(flags, Parent::Parents, stack);
+        let mut order = Box::new(Self { args, entry, data, pidfd, result });
+        order.args.pidfd = order.pidfd.as_ptr() as u64;
+        order
+    }
+
+    /// # Safety
+    /// [`raw::clone3`]'s.
+    pub unsafe fn carry_out(&self) {
+        // SAFETY: passed on.
+        let cloned = unsafe { raw::clone3(&self.args, self.entry, self.data) };
+        self.result.store(cloned.unwrap_or_else(|errno| -i64::from(errno as i32)), Ordering::Release);
+    }
+
+    /// `None` as long as it is not done.
+    pub fn child(&self) -> Option<Result<Child, Errno>> {
+        match self.result.load(Ordering::Acquire) {
+            0 => None,
+            errno @ ..0 => Some(Err(Errno::from_raw(-errno as i32))),
+            // SAFETY: as it asks; whoever ordered it takes it once.
+            pid => Some(Ok(unsafe { Child::new(pid, self.pidfd.load(Ordering::Relaxed)) })),
+        }
+    }
+}
+
+/// A child that is on order. Ended, if nobody waits for it.
+#[derive(Debug)]
+pub struct Ordered<'a> {
+    desk: &'a Desk,
+    leader: &'a Child,
+    order: Option<Box<Order>>,
+}
+
+impl Ordered<'_> {
+    /// Waits for it.
+    pub fn child(mut self) -> Result<Child, Errno> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<Child, Errno> {
+        let order = self.order.take().ok_or(Errno::ECHILD)?;
+        loop {
+            if let Some(child) = order.child() {
+                return child;
+            }
+            let mut fds = [
+                PollFd::new(self.desk.done.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.leader.pidfd.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) if fds[0].any().unwrap_or(false) => {
+                    self.desk.done.read()?;
+                }
+                Err(Errno::EINTR) => {}
+                failed => {
+                    // Nobody knows whether it will be carried out still.
+                    let _ = Box::leak(order);
+                    return Err(failed.err().unwrap_or(Errno::ECHILD));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Ordered<'_> {
+    fn drop(&mut self) {
+        if let Ok(child) = self.wait() {
+            child.kill();
+            trace::reap(child.pid);
+        }
+    }
+}
+
+/// Bytes of its stack: several times what [`lead`] needs in a debug build.
+const STACK: u64 = 0x4000;
+/// Bytes of the stack of a copy of this process.
+const STACK_OF_COPY: u64 = 0x80_0000;
+
+impl Session {
+    /// Begins one when the first child is ordered. This process must have no other thread, and about so many descriptors at most: the kernel
+    /// takes milliseconds to make room for more while two processes share them (expand_fdtable waits for a grace period of RCU).
+    pub fn new(descriptors: i32) -> Result<Self, Errno> {
+        let done = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        make_room(&done, descriptors);
+        let (given, first) = (pipe2(OFlag::O_CLOEXEC)?, AtomicU64::new(0));
+        let desk = Box::new(Desk { given, first, done, stack: Stack::new(STACK)?, parent: Pid::this() });
+        Ok(Self { leader: OnceCell::new(), desk })
+    }
+
+    /// Has a child cloned by the leader.
+    ///
+    /// # Safety
+    /// What [`Order::carry_out`] asks for holds until it is done.
+    pub(super) unsafe fn order(&self, order: Box<Order>) -> Result<Ordered<'_>, Errno> {
+        let address = std::ptr::from_ref::<Order>(&order) as u64;
+        let leader = match self.leader.get() {
+            Some(leader) => {
+                // Who has read the address sees what was stored before it was written; a pipe takes eight bytes whole (pipe(7)).
+                write(&self.desk.given.1, &address.to_ne_bytes())?;
+                leader
+            }
+            None => {
+                self.desk.first.store(address, Ordering::Relaxed);
+                let leader = self.begin()?;
+                self.leader.get_or_init(|| leader)
+            }
+        };
+        Ok(Ordered { desk: &self.desk, leader, order: Some(order) })
+    }
+
+    /// Its number, as the kernel tells it of those who are in it. `None` before it has begun.
+    pub fn id(&self) -> Option<Pid> {
+        self.leader.get().map(|leader| leader.pid)
+    }
+
+    fn begin(&self) -> Result<Child, Errno> {
+        let mut pidfd = -1;
+        let flags = (libc::CLONE_VM | libc::CLONE_FILES) as u64;
+        let mut args = clone::arguments(flags, Parent::This, &self.desk.stack);
+        args.pidfd = &raw mut pidfd as u64;
+        // SAFETY: the stack is its own, it makes system calls only, and what it uses is freed when it has been reaped (`drop`).
+        unsafe {
+            let pid = raw::clone3(&args, lead, std::ptr::from_ref::<Desk>(&self.desk) as u64)?;
+            Ok(Child::new(pid, pidfd))
+        }
+    }
+
+    /// A copy of this process, in the session, that does one thing and ends. This process must have no other thread.
+    pub fn copy<F: FnOnce() -> i32>(&self, run: F) -> Result<Child, Errno> {
+        extern "C" fn begin<F: FnOnce() -> i32>(run: u64) -> ! {
+            // SAFETY: the address of the box below, in a process that has its own copy of it.
+            let run = unsafe { Box::from_raw(run as *mut F) };
+            exit_now(run())
+        }
+        let stack = Stack::new(STACK_OF_COPY)?;
+        let run = Box::new(run);
+        let order = Order::new(0, &stack, begin::<F>, std::ptr::from_ref::<F>(&run) as u64);
+        // SAFETY: without CLONE_VM it is a process of its own, with a copy of the stack and of the box, neither of which goes before.
+        unsafe { self.order(order)? }.child()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(leader) = self.leader.get() {
+            leader.kill();
+            trace::reap(leader.pid);
+        }
+    }
+}
+
+/// The leader: system calls only, since it is beside the process whose memory it uses.
+extern "C" fn lead(desk: u64) -> ! {
+    // SAFETY: `Session::new` passes the address of one that is freed only when this process has been reaped.
+    let desk = unsafe { &*(desk as *const Desk) };
+    // SAFETY: numbers only. None can fail here: there is such an option, and a new process leads no process group.
+    unsafe {
+        let _ = system_call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0, 0, 0]);
+        // The parent may have ended before, of which no signal tells.
+        while system_call(libc::SYS_getppid, [0; 5]) != Ok(desk.parent.as_raw().into()) {
+            let _ = system_call(libc::SYS_exit_group, [0; 5]);
+        }
+        let _ = system_call(libc::SYS_setsid, [0; 5]);
+    }
+    let (mut address, mut one) = (desk.first.load(Ordering::Relaxed), 1u64);
+    let eight_bytes = |fd: &dyn AsRawFd, at: *mut u64| [fd.as_raw_fd() as u64, at as u64, 8, 0, 0];
+    let given = eight_bytes(&desk.given.0, &raw mut address);
+    let done = eight_bytes(&desk.done, &raw mut one);
+    loop {
+        // SAFETY: `Session::order` has left the address and keeps the order until its result is there; eight bytes, of `one` and of
+        // `address`.
+        unsafe {
+            (*((&raw const address).read_volatile() as *const Order)).carry_out();
+            let _ = system_call(libc::SYS_write, done);
+            while system_call(libc::SYS_read, given) != Ok(8) {}
+        }
+    }
+}
