@@ -16,7 +16,7 @@ use crate::monitor::{self, Until};
 use crate::pd::Seam;
 use crate::report::outcome::Stage;
 use crate::report::{self, Timings};
-use crate::sys::{descriptor, scheduling};
+use crate::sys::descriptor;
 
 /// Runs the system until it ends; says everything there is to say and returns the exit code.
 pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
@@ -84,7 +84,6 @@ fn launch_and_watch<S: Seam>(
         None => prepare::take_signals().map_err(failed("taking signals"))?,
     };
     let mut resources = launch::prepare(launch)?;
-    let sessions_are_equal = scheduling::sessions_are_equal();
     timings.done("creating memory and pipes");
     let running = launch::start(launch, &resources, &signals, seam)?;
     timings.done("starting the PDs");
@@ -101,9 +100,6 @@ fn launch_and_watch<S: Seam>(
     let priorities = match (args.schedule, args.realtime) {
         (Schedule::Microkit, _) => "seL4's rules decide who runs",
         (Schedule::Linux, true) => "priorities are SCHED_FIFO where this host allows it",
-        (Schedule::Linux, false) if sessions_are_equal => {
-            "priorities are nice values, which this kernel does not weigh between PDs (kernel.sched_autogroup_enabled is 1)"
-        }
         (Schedule::Linux, false) => "priorities are nice values",
     };
     tracing::info!(pds = running.len(), "every PD is confined and ready; {priorities}");

@@ -1,7 +1,5 @@
 //! Where and how a process is scheduled by Linux, set from outside (sched_setaffinity(2), setpriority(2), sched_setscheduler(2)).
 
-use std::fs;
-
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -33,10 +31,4 @@ pub fn set_realtime(pid: Pid, priority: i32) -> Result<(), Errno> {
     // SAFETY: the kernel reads one sched_param.
     check(unsafe { libc::sched_setscheduler(pid.as_raw(), libc::SCHED_FIFO, &raw const parameter) } as _)
         .map(drop)
-}
-
-/// True where the kernel shares the CPU among sessions first, and weighs nice values only within one (sched(7), "The autogroup
-/// feature"). Each PD has a session of its own.
-pub fn sessions_are_equal() -> bool {
-    fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|text| text.trim() == "1")
 }

@@ -130,7 +130,7 @@ impl<const N: usize> Shares<N> {
     }
 }
 
-const SPINNER: &str =
+pub const SPINNER: &str =
     "void init(void) { puts(\"spins\"); for (;;) {} }\nvoid notified(microkit_channel ch) { (void)ch; }\n";
 
 /// Starts `x.system` and waits until all of these have begun.
