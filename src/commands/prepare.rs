@@ -163,7 +163,14 @@ struct Known<'a> {
     search: &'a [PathBuf],
     /// By the path that the file gives, and by that for symbols.
     vetted: BTreeMap<(&'a Path, Option<&'a Path>), Arc<Image>>,
-    prepared: Vec<(Arc<Image>, Vec<Patch>, Arc<Vec<u8>>)>,
+    prepared: Vec<ImageCopy>,
+}
+
+/// An image's bytes as PDs are given them.
+struct ImageCopy {
+    image: Arc<Image>,
+    patches: Vec<Patch>,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl<'a> Known<'a> {
@@ -178,14 +185,13 @@ impl<'a> Known<'a> {
             }
         };
         let (plan, patches) = plan::bind_image(pd, &image)?;
-        let is_same = |(other, given, _): &&(Arc<Image>, Vec<Patch>, _)| {
-            Arc::ptr_eq(other, &image) && *given == patches
-        };
+        let is_same = |copy: &&ImageCopy| Arc::ptr_eq(&copy.image, &image) && copy.patches == patches;
         let bytes = match self.prepared.iter().find(is_same) {
-            Some((.., bytes)) => Arc::clone(bytes),
+            Some(copy) => Arc::clone(&copy.bytes),
             None => {
                 let bytes = Arc::new(image.prepared(&patches));
-                self.prepared.push((Arc::clone(&image), patches, Arc::clone(&bytes)));
+                let (image, bytes_of_copy) = (Arc::clone(&image), Arc::clone(&bytes));
+                self.prepared.push(ImageCopy { image, patches, bytes: bytes_of_copy });
                 bytes
             }
         };

@@ -57,7 +57,7 @@ impl Member<'_> {
             for _ in 0..notified.count_ones() {
                 self.turn();
                 let choice = self.next_random() >> 32;
-                if !self.called.is_empty() && choice % 2 == 0 {
+                if !self.called.is_empty() && choice.is_multiple_of(2) {
                     let random = self.next_random() as usize;
                     let callee = self.called[random % self.called.len()];
                     write(&self.bells[callee].1, self.own as u8 | CALL)?;
