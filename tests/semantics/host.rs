@@ -75,8 +75,9 @@ fn nice_values_weigh_between_pds() {
         let running = begin(world, "linux", &["high", "low"]);
         let [high, low] = Shares::of(&running, ["high", "low"]).ran;
         end(running);
-        // By sched_prio_to_weight of the kernel it is 1 in 69 where the tests' own nice value is 0.
-        assert!(low < 0.3 * high, "{high} to {low}");
+        // By sched_prio_to_weight of the kernel it is 1 in 68 where the tests' own nice value is 0, and 1 in 7 where it is 10. Beyond that
+        // there is not much left to tell PDs apart by.
+        assert!(low < 0.3 * high || scheduling(Pid::this())[0] > 10, "{high} to {low}");
     });
 }
 
