@@ -77,7 +77,7 @@ fn channel(one: (&str, u8, &str), other: (&str, u8, &str)) -> String {
 const PP: &str = "pp=\"true\"";
 
 /// The arguments of a run of `x.system` until nothing can run, with a limit that only a run which hangs reaches.
-const RUN: [&str; 6] = ["run", "--until-idle", "--timeout", "30", "x.system", "--schedule"];
+const RUN: [&str; 6] = ["run", "--until-idle", "--timeout", "100", "x.system", "--schedule"];
 
 /// Runs `x.system` until nothing can run.
 fn run(world: &World, schedule: &str) -> Outcome {

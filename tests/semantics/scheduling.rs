@@ -14,8 +14,8 @@ use crate::{PP, channel, everywhere, pd, pd_from, program, run, start, system, w
 /// How long a measurement takes: many times every period and duration here.
 const WINDOW: Duration = Duration::from_millis(1500);
 
-/// How many windows are measured at most where others of the host take more than [`CALM`] of each: the calmest counts.
-const WINDOWS: usize = 6;
+/// How many windows are measured at most, as long as others of the host take more than [`CALM`] of them.
+const WINDOWS: usize = 4;
 const CALM: f64 = 0.1;
 
 /// What a process got in a window: time on a CPU, and time it was ready but waited for one.
@@ -72,40 +72,35 @@ pub struct Shares<const N: usize> {
 
 impl<const N: usize> Shares<N> {
     pub fn of(running: &Running, pds: [&str; N]) -> Self {
-        let mut calmest = Self::of_window(running, pds);
-        for _ in 1..WINDOWS {
-            if calmest.taken_by_others() <= CALM {
-                break;
-            }
-            let next = Self::of_window(running, pds);
-            if next.taken_by_others() < calmest.taken_by_others() {
-                calmest = next;
-            }
-        }
-        calmest
-    }
-
-    fn of_window(running: &Running, pds: [&str; N]) -> Self {
         let pids = pds.map(|pd| running.pd(pd));
         let look = || (Instant::now(), pids.map(Share::of), Share::of(running.pid()), stolen());
-        let (start, before, launcher_before, stolen_before) = look();
-        std::thread::sleep(WINDOW);
-        let (end, after, launcher_after, stolen_after) = look();
-        // The kernel accounts for a wait when it is over, and one of the launcher's that is not lets PDs run on.
-        has_run(running.pid());
-        let (launcher_waited, pds_waited) =
-            (Share::of(running.pid()).waited, pids.map(|pid| Share::of(pid).waited));
-        let window = (end - start).as_secs_f64();
-        let waited: f64 = pds_waited.iter().zip(&before).map(|(after, before)| after - before.waited).sum();
-        let shares = Self {
-            ran: std::array::from_fn(|index| (after[index].ran - before[index].ran) / window),
-            pds_waited: waited / window,
-            launcher_ran: (launcher_after.ran - launcher_before.ran) / window,
-            launcher_waited: (launcher_waited - launcher_before.waited) / window,
-            stolen: (stolen_after - stolen_before) / window,
-        };
-        eprintln!("{pds:?}: {shares:?}");
-        shares
+        let start = look();
+        let mut shares = None;
+        for _ in 0..WINDOWS {
+            std::thread::sleep(WINDOW);
+            let (end, after, launcher_after, stolen_after) = look();
+            // The kernel accounts for a wait when it is over, and one of the launcher's that is not lets PDs run on.
+            has_run(running.pid());
+            let waited_after = (pids.map(|pid| Share::of(pid).waited), Share::of(running.pid()).waited);
+            // All from the start: who got too much in one window, since the launcher waited, gets less in the next.
+            let (start, before, launcher_before, stolen_before) = &start;
+            let window = (end - *start).as_secs_f64();
+            let waited: f64 =
+                waited_after.0.iter().zip(before).map(|(after, before)| after - before.waited).sum();
+            let all = Self {
+                ran: std::array::from_fn(|index| (after[index].ran - before[index].ran) / window),
+                pds_waited: waited / window,
+                launcher_ran: (launcher_after.ran - launcher_before.ran) / window,
+                launcher_waited: (waited_after.1 - launcher_before.waited) / window,
+                stolen: (stolen_after - stolen_before) / window,
+            };
+            eprintln!("{pds:?}: {all:?}");
+            shares = Some(all);
+            if all.taken_by_others() <= CALM {
+                break;
+            }
+        }
+        shares.unwrap()
     }
 
     fn taken_by_others(&self) -> f64 {
