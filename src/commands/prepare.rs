@@ -190,8 +190,8 @@ impl<'a> Known<'a> {
             Some(copy) => Arc::clone(&copy.bytes),
             None => {
                 let bytes = Arc::new(image.prepared(&patches));
-                let (image, bytes_of_copy) = (Arc::clone(&image), Arc::clone(&bytes));
-                self.prepared.push(ImageCopy { image, patches, bytes: bytes_of_copy });
+                let copy = ImageCopy { image: Arc::clone(&image), patches, bytes: Arc::clone(&bytes) };
+                self.prepared.push(copy);
                 bytes
             }
         };

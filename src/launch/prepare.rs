@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
@@ -160,6 +161,14 @@ fn pipe() -> io::Result<Pipe> {
 }
 
 impl Resources {
+    /// The session of the PDs, as long as it is there.
+    pub(super) fn session(&self) -> Result<&Session, LaunchError> {
+        self.session.as_ref().ok_or_else(|| LaunchError::Prepare {
+            what: "the session of the PDs has ended".into(),
+            source: Errno::ESRCH.into(),
+        })
+    }
+
     /// The descriptor a PD maps a region from.
     pub fn region_fd(&self, map: &MapPlan) -> Option<RawFd> {
         let memory = self.regions.get(&map.region)?;

@@ -63,11 +63,7 @@ pub fn start<S: Seam>(
 ) -> Result<Vec<RunningPd>, LaunchError> {
     let pds: Vec<&PdPlan> = launch.plan.pds.iter().collect();
     let mut starting = Vec::new();
-    let session = resources.session.as_ref().ok_or_else(|| LaunchError::Prepare {
-        what: "the session of the PDs has ended".into(),
-        source: Errno::ESRCH.into(),
-    })?;
-    let by = By::Session(session);
+    let by = By::Session(resources.session()?);
     let outcome = spawn_all(launch, resources, seam, Identity::of_launcher(), by, &pds, &mut starting)
         .and_then(|()| wait_until_ready(launch, signals, &mut starting));
     finish(launch, starting, outcome, |pd| {
@@ -164,21 +160,17 @@ pub(super) fn spawn_all<S: Seam>(
         let pd = pd.name.clone();
         |failure| LaunchError::Pd { pd, failure }
     };
+    let mut pds = pds.iter();
     let mut begun = VecDeque::new();
-    for pd in pds {
-        begun.push_back(begin(launch, resources, (identity, by), seam, &program, pd).map_err(failed(pd))?);
-        if begun.len() == AHEAD
-            && let Some(oldest) = begun.pop_front()
-        {
-            let pd = oldest.pd;
-            set_up(launch, (identity, by), seam, oldest, starting).map_err(failed(pd))?;
+    loop {
+        for pd in pds.by_ref().take(AHEAD - begun.len()) {
+            begun
+                .push_back(begin(launch, resources, (identity, by), seam, &program, pd).map_err(failed(pd))?);
         }
-    }
-    for oldest in begun {
+        let Some(oldest) = begun.pop_front() else { return Ok(()) };
         let pd = oldest.pd;
         set_up(launch, (identity, by), seam, oldest, starting).map_err(failed(pd))?;
     }
-    Ok(())
 }
 
 /// How many PDs' clones are on order at a time: enough that the process that clones need not wait for this one.

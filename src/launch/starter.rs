@@ -62,7 +62,7 @@ impl Starter {
         };
         let identity = Identity::of_launcher();
         let (socket, other) = socket::pair().map_err(failed)?;
-        let session = resources.session.as_ref().ok_or(failed(Errno::ESRCH))?;
+        let session = resources.session()?;
         let launcher = Pid::this();
         let serve = || serve(launch, resources, seam, (launcher, identity), other.as_fd()).map_or(1, |()| 0);
         let child = session.copy(serve).map_err(failed)?;

@@ -114,7 +114,7 @@ impl Coming<'_> {
             Cloned::There(child) => Ok(child),
             Cloned::Ordered(ordered) => ordered.child(),
         };
-        child.map_err(|errno| in_use.nobody_came(errno)).map(|child| (child, in_use))
+        child.map(|child| (child, in_use))
     }
 }
 
@@ -128,7 +128,7 @@ pub fn clone_and_exec<'a>(
 ) -> Result<Coming<'a>, Errno> {
     let arguments = plan.arguments.iter().map(|argument| argument.as_ptr());
     let in_use = InUse(ManuallyDrop::new(Box::new(Bare {
-        in_use: AtomicI32::new((memory == Memory::Shared).into()),
+        in_use: AtomicI32::new(0),
         stack: Stack::new(STACK)?,
         program: plan.program.as_raw_fd(),
         argv: arguments.chain([std::ptr::null()]).collect(),
@@ -143,12 +143,15 @@ pub fn clone_and_exec<'a>(
         before_exec: plan.before_exec,
     })));
     let flags = match memory {
-        Memory::Shared => namespaces | (libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID) as u64,
+        Memory::Shared => {
+            namespaces | (libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID) as u64
+        }
         Memory::Copied => namespaces,
     };
     let bare: &Bare = &in_use.0;
     let mut order = Order::new(flags, &bare.stack, become_program, std::ptr::from_ref(bare) as u64);
-    order.args.child_tid = bare.in_use.as_ptr() as u64;
+    order.args.parent_tid = bare.in_use.as_ptr() as u64;
+    order.args.child_tid = order.args.parent_tid;
     // SAFETY: the stack is its own, and it makes system calls only. What it uses stays: its descriptors are copies, and `Bare` is not freed
     // before the kernel says that this memory is not the child's any more ([`InUse`]).
     let cloned = unsafe {
@@ -160,8 +163,7 @@ pub fn clone_and_exec<'a>(
             }
         }
     };
-    let child = cloned.map_err(|errno| in_use.nobody_came(errno))?;
-    Ok(Coming { child, in_use })
+    Ok(Coming { child: cloned?, in_use })
 }
 
 /// What a child uses of this process's memory until it has become another program or has ended: not to be dropped before. Where it is all
@@ -169,16 +171,10 @@ pub fn clone_and_exec<'a>(
 #[derive(Debug)]
 pub struct InUse(ManuallyDrop<Box<Bare>>);
 
-impl InUse {
-    fn nobody_came(&self, errno: Errno) -> Errno {
-        self.0.in_use.store(0, Ordering::Relaxed);
-        errno
-    }
-}
-
 impl Drop for InUse {
     fn drop(&mut self) {
-        // CLONE_CHILD_CLEARTID: the kernel stores 0 when the child lets go of this memory, after its last use of it (mm_release).
+        // The kernel stores the child's number before that runs (CLONE_PARENT_SETTID), and 0 when it lets go of this memory, after its last
+        // use of it (CLONE_CHILD_CLEARTID, mm_release). A child with a copy has nothing of this.
         if self.0.in_use.load(Ordering::Acquire) == 0 {
             // SAFETY: it is not used afterwards, being dropped itself.
             unsafe { ManuallyDrop::drop(&mut self.0) };
@@ -192,6 +188,7 @@ const STACK: u64 = 0x4000;
 /// An [`ExecPlan`] for a child that allocates nothing, by numbers.
 #[derive(Debug)]
 struct Bare {
+    /// Not 0 while a child uses this.
     in_use: AtomicI32,
     stack: Stack,
     program: RawFd,

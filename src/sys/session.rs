@@ -103,16 +103,17 @@ impl Ordered<'_> {
                 PollFd::new(self.desk.done.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.leader.pidfd.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) if fds[0].any().unwrap_or(false) => {
-                    self.desk.done.read()?;
-                }
-                Err(Errno::EINTR) => {}
-                failed => {
-                    // Nobody knows whether it will be carried out still.
-                    let _ = Box::leak(order);
-                    return Err(failed.err().unwrap_or(Errno::ECHILD));
-                }
+            let done = match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) if fds[0].any().unwrap_or(false) => self.desk.done.read().map(drop),
+                Ok(_) => Err(Errno::ECHILD),
+                Err(Errno::EINTR) => Ok(()),
+                Err(errno) => Err(errno),
+            };
+            if let Err(errno) = done {
+                // Without the leader it is done by now or never will be, so the order is nobody's any more.
+                self.leader.kill();
+                trace::reap(self.leader.pid);
+                return order.child().unwrap_or(Err(errno));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::unistd::pipe;
+use nix::unistd::{pipe, read};
 
 use super::{CACHE_LINE, Placement, Shared, beside, end, fork};
 
@@ -89,10 +89,6 @@ impl Member<'_> {
         self.random ^= self.random << 17;
         self.random
     }
-}
-
-fn read(from: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
-    nix::unistd::read(from, into)
 }
 
 fn write(to: &OwnedFd, byte: u8) -> Result<(), Errno> {
