@@ -12,12 +12,17 @@
 #include <stdint.h>
 
 /* Raised on every change of this file's layout. */
-#define MK_ABI_VERSION 4
+#define MK_ABI_VERSION 5
 
 /* MICROKIT_MAX_CHANNELS of the Microkit manual. */
 #define MK_MAX_ENDS 62
 /* Message registers of one message: seL4_MsgMaxLength. */
 #define MK_MAX_MRS 120
+/* Of those, how many share a cache line with what announces them. */
+#define MK_FIRST_MRS 4
+#define MK_MORE_FROM 3
+/* The last is never used: it makes mk_out whole cache lines. */
+#define MK_MORE_WORDS 118
 /* MICROKIT_PD_NAME_LENGTH, terminating NUL included. */
 #define MK_NAME_LENGTH 64
 
@@ -59,25 +64,29 @@ struct mk_status {
  * read-only; nobody else maps it. Offset inside the page: a multiple of 64 below MK_OUT_SPAN, chosen by the launcher so
  * that the words a PD polls fall into different cache sets.
  *
+ * events:   count of notifications and calls ever sent, stored behind each: the one word that the peer polls.
  * notified: count of notifications ever sent; the peer remembers how far it has seen, so they coalesce by themselves.
  * seq:      on the calling end, the number of the latest call; on the serving end, the number of the call answered.
  * heard:    how far this end has seen the peer's `notified`: a PD that is started again goes on from there.
- * info, mr: the call's or the reply's message, complete before `seq` is stored with release order.
- * since:    under MK_SCHEDULE_MICROKIT, when the call was made, in time stamp counter cycles: the order of equal
- * callers. Whoever lies gains no more than the time between two looks of the callee.
+ * info, mr, more: the call's or the reply's message, complete before `seq` is stored with release order. Register N
+ * from MK_FIRST_MRS on is more[N - MK_MORE_FROM], so that pairs of registers lie as in the IPC buffer. since:    under
+ * MK_SCHEDULE_MICROKIT, when the call was made, in time stamp counter cycles: the order of equal callers. Whoever lies
+ * gains no more than the time between two looks of the callee.
  *
- * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `notified`,
- * `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call that it had
- * taken is served again. A call that a caller had open when it started again is withdrawn: its number gets
+ * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `events`,
+ * `notified`, `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call
+ * that it had taken is served again. A call that a caller had open when it started again is withdrawn: its number gets
  * MK_SEQ_WITHDRAWN, the serving end then answers with the number alone. The launcher may do that for a stopped caller.
  *
- * The first cache line holds the counters, the label and five message registers.
+ * The first cache line holds the counters, the label and the first message registers.
  */
 struct mk_out {
+    uint64_t events;
     uint64_t notified;
     uint64_t seq;
     uint64_t info;
-    uint64_t mr[MK_MAX_MRS];
+    uint64_t mr[MK_FIRST_MRS];
+    uint64_t more[MK_MORE_WORDS];
     uint64_t heard;
     uint64_t since;
 };
@@ -269,13 +278,15 @@ struct mk_handoff {
 #define MK_STATUS_OFF_ASLEEP 0
 #define MK_STATUS_OFF_WHERE 128
 #define MK_STATUS_OFF_CHANNEL 132
-#define MK_SIZEOF_OUT 1000
-#define MK_OUT_OFF_NOTIFIED 0
-#define MK_OUT_OFF_SEQ 8
-#define MK_OUT_OFF_INFO 16
-#define MK_OUT_OFF_MR 24
-#define MK_OUT_OFF_HEARD 984
-#define MK_OUT_OFF_SINCE 992
+#define MK_SIZEOF_OUT 1024
+#define MK_OUT_OFF_EVENTS 0
+#define MK_OUT_OFF_NOTIFIED 8
+#define MK_OUT_OFF_SEQ 16
+#define MK_OUT_OFF_INFO 24
+#define MK_OUT_OFF_MR 32
+#define MK_OUT_OFF_MORE 64
+#define MK_OUT_OFF_HEARD 1008
+#define MK_OUT_OFF_SINCE 1016
 #define MK_SIZEOF_END 40
 #define MK_END_OFF_RIGHTS 28
 #define MK_SIZEOF_HANDOFF 2744
@@ -300,10 +311,13 @@ MK_ASSERT_LAYOUT(offsetof(struct mk_status, asleep) == MK_STATUS_OFF_ASLEEP);
 MK_ASSERT_LAYOUT(offsetof(struct mk_status, where) == MK_STATUS_OFF_WHERE);
 MK_ASSERT_LAYOUT(offsetof(struct mk_status, channel) == MK_STATUS_OFF_CHANNEL);
 MK_ASSERT_LAYOUT(sizeof(struct mk_out) == MK_SIZEOF_OUT);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, events) == MK_OUT_OFF_EVENTS);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, notified) == MK_OUT_OFF_NOTIFIED);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, seq) == MK_OUT_OFF_SEQ);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, info) == MK_OUT_OFF_INFO);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, mr) == MK_OUT_OFF_MR);
+MK_ASSERT_LAYOUT(offsetof(struct mk_out, more) == MK_OUT_OFF_MORE);
+MK_ASSERT_LAYOUT(MK_MAX_MRS - MK_MORE_FROM <= MK_MORE_WORDS);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, heard) == MK_OUT_OFF_HEARD);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, since) == MK_OUT_OFF_SINCE);
 MK_ASSERT_LAYOUT(sizeof(struct mk_fault) == MK_SIZEOF_FAULT);

@@ -34,10 +34,17 @@ bool mk_has_irq(microkit_channel ch)
     return ch <= MICROKIT_MAX_CHANNEL_ID && (microkit_irqs >> ch & 1) != 0;
 }
 
+/* Says that something has been stored for the peer to look at, with release order since it may see it before this. */
+static inline void announce(struct end *end)
+{
+    __atomic_store_n(&end->out->events, ++end->events, __ATOMIC_SEQ_CST);
+    wake_peer(end, MK_ASLEEP);
+}
+
 static inline void notify(struct end *end)
 {
-    __atomic_store_n(&end->out->notified, ++end->notified, __ATOMIC_SEQ_CST);
-    wake_peer(end, MK_ASLEEP);
+    store_release(&end->out->notified, ++end->notified);
+    announce(end);
 }
 
 static void wait_for_reply(struct end *end, uint64_t call)
@@ -84,8 +91,8 @@ static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msgi
     if (mk_scheduled) {
         store_relaxed(&end->out->since, wait_clock());
     }
-    __atomic_store_n(&end->out->seq, number, __ATOMIC_SEQ_CST);
-    wake_peer(end, MK_ASLEEP);
+    store_release(&end->out->seq, number);
+    announce(end);
     uint32_t where = __atomic_load_n(&mk_status->where, __ATOMIC_RELAXED);
     uint32_t channel = __atomic_load_n(&mk_status->channel, __ATOMIC_RELAXED);
     say_where(MK_IN_CALL, ch);
@@ -155,15 +162,16 @@ void microkit_deferred_irq_ack(microkit_channel ch)
 }
 
 /*
- * A PD that has been here before withdraws what it was calling for, and wakes all who may sleep on a message that was
- * published just before the end. On the first start there is nothing of either.
+ * A PD that has been here before withdraws what it was calling for, announces what it may have stored just before the
+ * end and not announced, and wakes all who may sleep on it. On the first start there is nothing of either.
  */
 static void go_on(struct end *end)
 {
     if ((end->rights & MK_MAY_CALL) != 0 && load_acquire(&end->in->seq) != load_relaxed(&end->out->seq)) {
-        __atomic_store_n(&end->out->seq, end->calls | MK_SEQ_WITHDRAWN, __ATOMIC_SEQ_CST);
+        store_release(&end->out->seq, end->calls | MK_SEQ_WITHDRAWN);
     }
     if (end->notified != 0 || end->calls != 0) {
+        __atomic_store_n(&end->out->events, ++end->events, __ATOMIC_SEQ_CST);
         if (mk_scheduled) {
             mk_say_signalled(end);
         } else {

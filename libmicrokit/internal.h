@@ -36,9 +36,11 @@ struct end {
     struct mk_out *out;
     const struct mk_out *in;
     const struct mk_status *peer;
-    /* Notifications and calls sent so far. Kept here, because the copy in `out` is for the peer. */
+    /* Notifications and calls sent so far, and both together. Kept here, because the copies in `out` are for the peer.
+     */
     uint64_t notified;
     uint64_t calls;
+    uint64_t events;
     /* Registers of the latest message. */
     uint32_t said;
     int32_t peer_doorbell;
@@ -83,6 +85,11 @@ static inline uint64_t load_seq_cst(const uint64_t *word)
 static inline void store_relaxed(uint64_t *word, uint64_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+static inline void store_release(uint64_t *word, uint64_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
 /* Says to the launcher what this PD is doing. No order is promised. */

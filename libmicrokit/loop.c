@@ -2,7 +2,7 @@
  * Copyright 2026, the mk-sandbox developers
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * The event loop. All notifications that are pending at one look are delivered first, in ascending id; with none, one
+ * The event loop. All notifications that are pending at one moment are delivered first, in ascending id; with none, one
  * call is served or one fault of a child is handled, whichever has the highest priority, of the caller or the child;
  * among equals, the one that came first; then it looks again. Linux's schedule settles no order between what is seen at
  * one look; under seL4's, callers and launcher write down when.
@@ -12,31 +12,44 @@
 #include "syscall.h"
 
 /* Ends looked at together. The table is filled up to whole groups with an end on which nothing ever comes. */
-#define GROUP 4
+#define GROUP 8
 #define TABLE ((MK_MAX_ENDS + GROUP - 1) / GROUP * GROUP)
 /* A look at so many ends takes as long as a pause between two looks. */
 #define MANY 32
+/* How often one end may be seen to change in one look: more than a PD signals without a pause, but a flood ends there.
+ */
+#define CHANGES_MOST 32
 
 /* Ends that hear notifications or serve calls, ascending by id. What every look reads lies side by side. */
 static struct {
     uint32_t count;
+    /* Where the next look begins: at a whole group. */
+    uint32_t next;
+    /* Where something has changed lately, and so perhaps will again: looked at with every group. */
+    uint32_t hot;
     const struct mk_out *in[TABLE];
-    /* What a look finds there when nothing is new: up to where notifications have been taken, ... */
-    uint64_t seen[TABLE];
-    /* ... and the number of the latest call taken. */
-    uint64_t taken[TABLE];
+    /* `events` as last seen there. */
+    uint64_t events[TABLE];
+    /* Up to where notifications have been delivered, and up to where they have been seen. */
+    uint64_t delivered[MK_MAX_ENDS];
+    uint64_t notified[MK_MAX_ENDS];
+    /* The number of the latest call taken, and of the latest one seen. */
+    uint64_t taken[MK_MAX_ENDS];
+    uint64_t called[MK_MAX_ENDS];
     /* Bit N is about entry N: it hears, it serves. What else changes there means nothing. */
     uint64_t hears;
     uint64_t serves;
     /* Where it is written down for the next start of this PD up to where notifications have been delivered. */
     uint64_t *heard[MK_MAX_ENDS];
-    /* When the calls that are pending came, for the entries in `queued`. */
-    uint64_t since[MK_MAX_ENDS];
+    /* Calls that have been seen and not taken, and when they came. */
     uint64_t queued;
+    uint64_t since[MK_MAX_ENDS];
     /* Of the last look. */
     uint64_t looked;
     uint32_t priority[MK_MAX_ENDS];
     uint8_t id[MK_MAX_ENDS];
+    /* By a look that is not over: how often an end has changed again. */
+    uint8_t changes[MK_MAX_ENDS];
 } ends;
 
 /* Behind the last channel nothing ever comes; where there are no children, none of them ever faults. */
@@ -148,7 +161,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
     protected_entry = (microkit_msginfo(*)(microkit_channel, microkit_msginfo))(uintptr_t)handoff->protected_entry;
     supervisor = handoff->supervisor == 0 ? &no_faults : (const struct mk_supervisor *)(uintptr_t)handoff->supervisor;
     faults_handled = 0;
-    ends.count = 0;
+    ends.count = ends.next = ends.hot = 0;
     ends.hears = ends.serves = ends.queued = ends.looked = 0;
     charged = MK_CHARGE_SELF;
     peers.count = 0;
@@ -158,7 +171,10 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
     waits.cpu = (uint16_t)(wait_cpu() + 1);
     for (unsigned i = 0; i < TABLE; i++) {
         ends.in[i] = &nothing;
-        ends.seen[i] = ends.taken[i] = 0;
+        ends.events[i] = 0;
+    }
+    for (unsigned i = 0; i < MK_MAX_ENDS; i++) {
+        ends.changes[i] = 0;
     }
     for (unsigned id = 0; id < MK_MAX_ENDS; id++) {
         const struct end *end = &mk_ends[id];
@@ -170,7 +186,9 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
             ends.hears |= end->rights & MK_HEARS ? bit : 0;
             ends.serves |= end->rights & MK_SERVES ? bit : 0;
             ends.heard[i] = &end->out->heard;
-            ends.seen[i] = load_relaxed(&end->out->heard);
+            /* The first look finds whatever is there. */
+            ends.events[i] = load_relaxed(&end->in->events) - 1;
+            ends.delivered[i] = load_relaxed(&end->out->heard);
             ends.taken[i] = load_relaxed(&end->out->seq);
         }
         if (end->rights != 0 && end->peer != mk_status) {
@@ -183,27 +201,6 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
                 ends.priority[k] = handoff->ends[i].peer_priority;
             }
         }
-    }
-}
-
-/*
- * What has changed at one end. A call that it does not serve, or the reply to one of its own, and a notification that
- * it does not hear are taken for seen: the next look passes over them.
- */
-static inline void look_at(uint32_t i, struct pending *pending)
-{
-    uint64_t notified = load_acquire(&ends.in[i]->notified);
-    uint64_t seq = load_acquire(&ends.in[i]->seq);
-    uint64_t bit = (uint64_t)1 << i;
-    if (ends.hears & bit) {
-        pending->notifications |= notified != ends.seen[i] ? bit : 0;
-    } else {
-        ends.seen[i] = notified;
-    }
-    if (ends.serves & bit) {
-        pending->calls |= seq != ends.taken[i] ? bit : 0;
-    } else {
-        ends.taken[i] = seq;
     }
 }
 
@@ -228,35 +225,114 @@ static void queue(uint64_t fresh)
     ends.looked = now;
 }
 
+/* What one look has found so far. */
+struct look {
+    uint64_t notifications;
+    /* Calls that no look has seen before. */
+    uint64_t fresh;
+    /* Ends that have changed, and whether one of them has changed again. */
+    uint64_t changed;
+    bool changed_again;
+};
+
+/* Whether anything has changed at one end. What it does not hear or serve, and the reply to a call of its own, is not
+ * announced there, or means nothing. */
+static bool look_at(uint32_t i, struct look *look)
+{
+    uint64_t events = load_acquire(&ends.in[i]->events);
+    uint64_t bit = (uint64_t)1 << i;
+    if (events == ends.events[i]) {
+        return false;
+    }
+    if (look->changed & bit) {
+        if (ends.changes[i] == CHANGES_MOST) {
+            /* What else comes there is for the next look. */
+            return false;
+        }
+        ends.changes[i]++;
+        look->changed_again = true;
+    }
+    look->changed |= bit;
+    ends.events[i] = events;
+    uint64_t notified = load_acquire(&ends.in[i]->notified);
+    uint64_t seq = load_acquire(&ends.in[i]->seq);
+    if ((ends.hears & bit) != 0 && notified != ends.delivered[i]) {
+        ends.notified[i] = notified;
+        look->notifications |= bit;
+    }
+    if ((ends.serves & bit) != 0) {
+        /* A caller that takes its call back, which only a hostile one does, or one that starts again, loses its place.
+         */
+        if (seq == ends.taken[i]) {
+            ends.queued &= ~bit;
+        } else if ((ends.queued & bit) == 0 || seq != ends.called[i]) {
+            ends.queued |= bit;
+            ends.called[i] = seq;
+            look->fresh |= bit;
+        }
+    }
+    return true;
+}
+
+static __attribute__((noinline)) bool look_at_group(uint32_t first, struct look *look)
+{
+    bool changed = false;
+    for (uint32_t i = first; i < first + GROUP && i < ends.count; i++) {
+        changed |= look_at(i, look);
+    }
+    return changed;
+}
+
+/* Mostly nothing has changed, or one word: a group is looked at end by end only where one of it differs. */
+static inline bool group_differs(uint32_t first)
+{
+    uint64_t differences = 0;
+    for (uint32_t i = first; i < first + GROUP; i++) {
+        differences |= load_seq_cst(&ends.in[i]->events) ^ ends.events[i];
+    }
+    return differences != 0;
+}
+
 /*
- * Mostly nothing has changed, or one word: a group is looked at end by end only where one of it differs, so that a PD
- * with many channels answers nearly as fast as one with few.
+ * What is pending at one moment: that of the last change seen. All ends are looked at once more after it, and none of
+ * them has changed since it was looked at before. So what a PD has signalled earlier, on whatever channel, is never
+ * missing: on seL4 both are in one word or queue.
  */
 static struct pending look(void)
 {
-    struct pending pending = {0, 0};
-    for (uint32_t first = 0; first < ends.count; first += GROUP) {
-        uint64_t differences = 0;
-        for (uint32_t i = first; i < first + GROUP; i++) {
-            const struct mk_out *in = ends.in[i];
-            differences |= load_seq_cst(&in->notified) ^ ends.seen[i];
-            differences |= load_seq_cst(&in->seq) ^ ends.taken[i];
+    struct look look = {0, 0, 0, false};
+    const uint64_t *hot = &ends.in[ends.hot]->events;
+    uint64_t hot_events = ends.events[ends.hot];
+    uint32_t first = ends.next;
+    for (uint32_t unchanged = 0; unchanged < ends.count; unchanged += GROUP) {
+        bool changed = false;
+        if (__builtin_expect(load_seq_cst(hot) != hot_events, 0)) {
+            changed = look_at(ends.hot, &look);
+            hot_events = ends.events[ends.hot];
         }
-        if (__builtin_expect(differences != 0, 0)) {
-            for (uint32_t i = first; i < first + GROUP; i++) {
-                look_at(i, &pending);
-            }
+        if (!changed && __builtin_expect(group_differs(first), 0)) {
+            changed = look_at_group(first, &look);
+        }
+        if (changed) {
+            /* This group too is looked at once more. */
+            unchanged = -(uint32_t)GROUP;
+        }
+        first = first + GROUP < ends.count ? first + GROUP : 0;
+    }
+    ends.next = first;
+    if (look.changed != 0) {
+        ends.hot = (uint32_t)__builtin_ctzll(look.changed);
+    }
+    if (look.changed_again) {
+        for (uint64_t left = look.changed; left != 0; left &= left - 1) {
+            ends.changes[__builtin_ctzll(left)] = 0;
         }
     }
-    /* A caller that takes its call back, which only a hostile one does, loses its place. */
-    ends.queued &= pending.calls;
-    uint64_t fresh = pending.calls & ~ends.queued;
-    if (fresh != 0) {
-        queue(fresh);
+    if (look.fresh != 0) {
+        queue(look.fresh & ends.queued);
     }
-    ends.queued = pending.calls;
-    pending.calls |= load_acquire(&supervisor->faults) != faults_handled ? PENDING_FAULT : 0;
-    return pending;
+    uint64_t fault = load_acquire(&supervisor->faults) != faults_handled ? PENDING_FAULT : 0;
+    return (struct pending){look.notifications, ends.queued | fault};
 }
 
 /* A passive PD says on whose time it is about to run, where that has changed. */
@@ -275,7 +351,7 @@ static void handler_returned(void)
 }
 
 /*
- * What arrives after the first loop counts as the next notification, even on a channel whose handler has not run yet.
+ * What has arrived since the look counts as the next notification, even on a channel whose handler has not run yet.
  * What has not reached its handler when the PD is started again is pending then.
  */
 static void deliver(uint64_t notifications)
@@ -283,12 +359,9 @@ static void deliver(uint64_t notifications)
     charge(MK_CHARGE_SELF);
     for (uint64_t left = notifications; left != 0; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        ends.seen[i] = load_acquire(&ends.in[i]->notified);
-    }
-    for (uint64_t left = notifications; left != 0; left &= left - 1) {
-        unsigned i = (unsigned)__builtin_ctzll(left);
         microkit_channel id = ends.id[i];
-        store_relaxed(ends.heard[i], ends.seen[i]);
+        ends.delivered[i] = ends.notified[i];
+        store_relaxed(ends.heard[i], ends.delivered[i]);
         say_where(MK_IN_NOTIFIED, id);
         notified_entry(id);
         handler_returned();
@@ -317,6 +390,10 @@ static void serve(unsigned i)
     if (call & MK_SEQ_WITHDRAWN) {
         ends.taken[i] = call;
         store_relaxed(&end->out->seq, call);
+        return;
+    }
+    if (call != ends.called[i]) {
+        /* Another one by now, which is announced behind its number: the next look sees it. */
         return;
     }
     charge(id);

@@ -14,38 +14,47 @@
  * race detector knows words only.
  */
 typedef seL4_Word register_pair __attribute__((vector_size(16), may_alias));
-_Static_assert(offsetof(struct mk_out, mr) % 16 == 8, "from the second register on, pairs are aligned");
-_Static_assert(offsetof(seL4_IPCBuffer, msg) % 16 == 8, "and in the IPC buffer too");
+_Static_assert(offsetof(seL4_IPCBuffer, msg) % 16 == 8, "from an odd register on, pairs are aligned in the IPC buffer");
+_Static_assert(MK_FIRST_MRS % 2 == 0 && MK_MORE_FROM % 2 == 1 && offsetof(struct mk_out, more) % 16 == 0,
+               "and in the page");
 
 static inline void registers_put(struct mk_out *out, const seL4_Word *from, uint64_t count)
 {
     uint64_t i = 0;
-#ifndef __SANITIZE_THREAD__
-    if (count > 0) {
+    for (; i < count && i < MK_FIRST_MRS; i++) {
         store_relaxed(&out->mr[i], from[i]);
-        for (i = 1; i + 2 <= count; i += 2) {
-            *(volatile register_pair *)&out->mr[i] = *(const register_pair *)&from[i];
+    }
+    uint64_t *more = out->more;
+#ifndef __SANITIZE_THREAD__
+    if (i < count) {
+        store_relaxed(&more[i - MK_MORE_FROM], from[i]);
+        for (i++; i + 2 <= count; i += 2) {
+            *(volatile register_pair *)&more[i - MK_MORE_FROM] = *(const register_pair *)&from[i];
         }
     }
 #endif
     for (; i < count; i++) {
-        store_relaxed(&out->mr[i], from[i]);
+        store_relaxed(&more[i - MK_MORE_FROM], from[i]);
     }
 }
 
 static inline void registers_get(const struct mk_out *in, seL4_Word *to, uint64_t count)
 {
     uint64_t i = 0;
-#ifndef __SANITIZE_THREAD__
-    if (count > 0) {
+    for (; i < count && i < MK_FIRST_MRS; i++) {
         to[i] = load_relaxed(&in->mr[i]);
-        for (i = 1; i + 2 <= count; i += 2) {
-            *(register_pair *)&to[i] = *(const volatile register_pair *)&in->mr[i];
+    }
+    const uint64_t *more = in->more;
+#ifndef __SANITIZE_THREAD__
+    if (i < count) {
+        to[i] = load_relaxed(&more[i - MK_MORE_FROM]);
+        for (i++; i + 2 <= count; i += 2) {
+            *(register_pair *)&to[i] = *(const volatile register_pair *)&more[i - MK_MORE_FROM];
         }
     }
 #endif
     for (; i < count; i++) {
-        to[i] = load_relaxed(&in->mr[i]);
+        to[i] = load_relaxed(&more[i - MK_MORE_FROM]);
     }
 }
 
@@ -57,8 +66,11 @@ static inline void registers_get(const struct mk_out *in, seL4_Word *to, uint64_
  */
 static inline void message_expect(const struct end *end)
 {
-    const char *last = (const char *)&end->out->mr[end->said];
-    for (const char *line = (const char *)end->out + CACHE_LINE; line < last; line += CACHE_LINE) {
+    if (end->said <= MK_FIRST_MRS) {
+        return;
+    }
+    const char *last = (const char *)&end->out->more[end->said - MK_MORE_FROM];
+    for (const char *line = (const char *)end->out->more; line < last; line += CACHE_LINE) {
         __asm__ volatile("prefetchw %0" : : "m"(*line));
     }
 }

@@ -75,6 +75,7 @@ static void take_handoff(const struct mk_handoff *handoff)
             .peer = (const struct mk_status *)(uintptr_t)given->peer_status,
             .notified = load_relaxed(&out->notified),
             .calls = load_relaxed(&out->seq) & ~(uint64_t)MK_SEQ_WITHDRAWN,
+            .events = load_relaxed(&out->events),
             .peer_doorbell = given->peer_doorbell,
             .rights = given->rights | (mk_scheduled ? END_SCHEDULED : 0),
         };

@@ -79,6 +79,14 @@ fn notifications_come_before_calls() {
 }
 
 #[test]
+fn what_is_signalled_first_is_heard_first() {
+    for (strategy, rounds) in [("auto", "300000"), ("spin", "300000"), ("sleep", "30000")] {
+        assert_eq!(run("succession", strategy, &[rounds]), "");
+    }
+    assert_eq!(run("succession", "spin", &["30000 with noise"]), "");
+}
+
+#[test]
 fn a_pd_notifies_itself() {
     in_every_strategy("self_channel");
 }

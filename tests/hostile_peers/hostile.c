@@ -52,6 +52,12 @@ static uint64_t adversarial(uint64_t mine, uint64_t theirs)
     }
 }
 
+static uint64_t *any_register(struct mk_out *out, uint64_t random)
+{
+    uint64_t index = random % MK_MAX_MRS;
+    return index < MK_FIRST_MRS ? &out->mr[index] : &out->more[index - MK_MORE_FROM];
+}
+
 static void blow(struct end *ends, uint32_t *status)
 {
     static uint64_t garbage[64];
@@ -63,7 +69,7 @@ static void blow(struct end *ends, uint32_t *status)
     struct mk_out *out = end->out;
     const volatile struct mk_out *in = (const volatile struct mk_out *)end->in;
     volatile uint64_t *page = (volatile uint64_t *)((uintptr_t)out & -4096ul);
-    switch (random % 12) {
+    switch (random % 14) {
     case 0:
         store(&page[(random >> 8) % 512], any());
         break;
@@ -80,7 +86,7 @@ static void blow(struct end *ends, uint32_t *status)
         store(&out->info, random & 256 ? any() : (any() & ~127ul) | (random >> 16) % 128);
         break;
     case 5:
-        store(&out->mr[(random >> 8) % MK_MAX_MRS], any());
+        store(any_register(out, random >> 8), any());
         break;
     case 6:
         __atomic_store_n(&status[random & 256 ? 0 : (random >> 16) % 1024],
@@ -90,8 +96,9 @@ static void blow(struct end *ends, uint32_t *status)
         /* A message that is right when its number is stored, and then is not. */
         store(&out->info, 120);
         store(&out->seq, out->seq + 1);
+        store(&out->events, out->events + 1);
         store(&out->info, ~0ul);
-        store(&out->mr[(random >> 8) % MK_MAX_MRS], any());
+        store(any_register(out, random >> 8), any());
         break;
     case 8:
         /* An answer that its caller has been waiting for. */
@@ -106,6 +113,13 @@ static void blow(struct end *ends, uint32_t *status)
         if ((random >> 8) % 16 == 0) {
             write_to(end->peer_doorbell, garbage, (random >> 16) % sizeof(garbage));
         }
+        break;
+    case 11:
+        store(&out->events, adversarial(out->events, in->events));
+        break;
+    case 12:
+        /* What has been stored before, right or wrong, is announced. */
+        store(&out->events, out->events + 1);
         break;
     default:
         if ((random >> 8) % 65536 == 0) {

@@ -102,9 +102,9 @@ static void queue_call(void)
 
 static void queue_init(void)
 {
-    wait_for_word(&heard_on(0)->seq, 1);
-    wait_for_word(&heard_on(1)->seq, 1);
-    wait_for_word(&heard_on(3)->seq, 1);
+    wait_for_word(&heard_on(0)->events, 1);
+    wait_for_word(&heard_on(1)->events, 1);
+    wait_for_word(&heard_on(3)->events, 1);
 }
 
 static microkit_msginfo queue_serve(microkit_channel ch, microkit_msginfo info)
@@ -114,7 +114,7 @@ static microkit_msginfo queue_serve(microkit_channel ch, microkit_msginfo info)
     CHECK(ch == expected[served]);
     if (served++ == 0) {
         atomic_store(&board[0], 1);
-        wait_for_word(&heard_on(2)->seq, 1);
+        wait_for_word(&heard_on(2)->events, 1);
     }
     return info;
 }

@@ -142,7 +142,7 @@ static void notifier_init(void)
 static void before_calls_init(void)
 {
     wait_until(&board[1], 1);
-    wait_for_word(&heard_on(10)->seq, 1);
+    wait_for_word(&heard_on(10)->events, 1);
 }
 
 static microkit_msginfo before_calls_serve(microkit_channel ch, microkit_msginfo info)

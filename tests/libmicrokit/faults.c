@@ -71,8 +71,8 @@ static void order_init(void)
     wait_for_word(&supervisor()->faults, 1);
     atomic_store(&board[0], 1);
     wait_for_word(&supervisor()->faults, 2);
-    wait_for_word(&heard_on(22)->notified, 1);
-    wait_for_word(&heard_on(10)->seq, 1);
+    wait_for_word(&heard_on(22)->events, 1);
+    wait_for_word(&heard_on(10)->events, 1);
     microkit_mr_set(seL4_VMFault_Length, 0xbeef);
 }
 

@@ -406,9 +406,9 @@ static uint32_t kind_of(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct test *const groups[] = {delivery_tests, call_tests,       api_tests,
-                                                hostile_tests,  wait_tests,       fault_tests,
-                                                restart_tests,  withdrawal_tests, schedule_tests};
+    static const struct test *const groups[] = {delivery_tests, call_tests,      api_tests,     hostile_tests,
+                                                wait_tests,     fault_tests,     restart_tests, withdrawal_tests,
+                                                schedule_tests, succession_tests};
     or_die(argc >= 3, "usage: harness TEST auto|spin|sleep [ARGUMENT]");
     wait_kind = kind_of(argv[2]);
     spin_cycles = 100000;

@@ -131,7 +131,7 @@ struct test {
     int (*run)(const char *argument);
 };
 extern const struct test delivery_tests[], call_tests[], api_tests[], hostile_tests[], wait_tests[], fault_tests[],
-    restart_tests[], withdrawal_tests[], schedule_tests[];
+    restart_tests[], withdrawal_tests[], schedule_tests[], succession_tests[];
 /* MK_WAIT_* for all PDs, from the command line. */
 extern uint32_t wait_kind;
 extern uint64_t spin_cycles;

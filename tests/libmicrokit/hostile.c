@@ -30,7 +30,9 @@ static void hostile_run(const struct mk_handoff *handoff)
         uint64_t random = random_word(&random_state);
         uint64_t *out = words[(random >> 8) % handoff->end_count];
         /* Mostly the counters: they decide what the peer does. */
-        unsigned word = random & 1 ? (random >> 16) % 3 : (random >> 16) % (3 + MK_MAX_MRS);
+        unsigned words_of_message = offsetof(struct mk_out, heard) / sizeof(uint64_t);
+        unsigned word =
+            (random >> 16) % (random & 1 ? offsetof(struct mk_out, mr) / sizeof(uint64_t) : words_of_message);
         uint64_t value = random_word(&random_state);
         __atomic_store_n(&out[word], random & 2 ? value : value % 3, __ATOMIC_SEQ_CST);
         if (random & 4) {

@@ -157,9 +157,11 @@ static void whole_call(const struct mk_handoff *own)
     for (uint64_t round = 1; atomic_load(&board[0]) == 0; round++) {
         __atomic_store_n(&out->info, seL4_MessageInfo_new(round, 0, 0, MK_MAX_MRS).words[0], __ATOMIC_RELEASE);
         for (unsigned i = 0; i < MK_MAX_MRS; i++) {
-            __atomic_store_n(&out->mr[i], round + i, __ATOMIC_RELEASE);
+            uint64_t *word = i < MK_FIRST_MRS ? &out->mr[i] : &out->more[i - MK_MORE_FROM];
+            __atomic_store_n(word, round + i, __ATOMIC_RELEASE);
         }
         __atomic_store_n(&out->seq, round, __ATOMIC_RELEASE);
+        __atomic_store_n(&out->events, round, __ATOMIC_RELEASE);
         (void)!write(own->ends[0].peer_doorbell, "", 1);
         for (uint64_t pause = random_word(&state) % 512; pause > 0; pause--) {
             __builtin_ia32_pause();
