@@ -18,7 +18,7 @@
  * consistent store, and a fence, wait until it is empty.
  *
  * Left out: the launcher as scheduler, which needs no doorbell; starting a PD again and faults of children, which restart.pml
- * has. And, because it changes no shared word, the spin before sleep, which looks and finds nothing.
+ * has; the second look after a change, which look.pml has. And, because it changes no shared word, the spin before sleep, which looks and finds nothing.
  * Left open, and so more than the code does: which of several callers is served first. A doorbell holds one ring here; more
  * are dropped, as a full pipe drops them, and those that a real pipe would still hold are rings that H may add.
  */
@@ -54,6 +54,7 @@
 #endif
 
 /* struct mk_out. The number of a call is also its message, so that its reply can be told from that to another call. */
+byte events[ENDS];
 byte notified[ENDS];
 byte seq[ENDS];
 byte message[ENDS];
@@ -72,13 +73,15 @@ byte asleep[PDS];
 bool bell[PDS];
 
 /* The store that a PD has made and others do not see yet. */
-mtype = { none, store_asleep, store_notified, store_seq };
+mtype = { none, store_asleep, store_events, store_notified, store_seq };
 mtype buffered[PDS] = none;
 byte buffered_end[PDS];
 byte buffered_value[PDS];
 #define DRAINED (buffered[self] == none)
 
-/* How far each end's notifications have been taken: hears.seen, indexed by the end that sent. */
+/* How far each end's announcements, and its notifications, have been taken: ends.events and ends.delivered, indexed by
+ * the end that sent. */
+byte seen_events[ENDS];
 byte seen[ENDS];
 
 /* For the properties only. */
@@ -91,6 +94,7 @@ inline commit(pd)
         buffered[pd] != none ->
         if
         :: buffered[pd] == store_asleep -> asleep[pd] = buffered_value[pd]
+        :: buffered[pd] == store_events -> events[buffered_end[pd]] = buffered_value[pd]
         :: buffered[pd] == store_notified -> notified[buffered_end[pd]] = buffered_value[pd]
         :: buffered[pd] == store_seq -> seq[buffered_end[pd]] = buffered_value[pd]
         fi;
@@ -135,13 +139,21 @@ inline fence()
 #endif
 }
 
-/* __atomic_store_n(word, value, __ATOMIC_SEQ_CST) where the buffer is empty. */
+/* [announce] __atomic_store_n(&end->out->events, ++end->events, __ATOMIC_SEQ_CST) */
+inline announce(end)
+{
 #ifndef NO_SC_STORE
-#define STORE_NOTIFIED(end) notified[end] = sent[end]
-#define STORE_SEQ(end, value) seq[end] = value
+    atomic { DRAINED -> events[end]++ }
 #else
-#define STORE_NOTIFIED(end) buffer(store_notified, end, sent[end])
-#define STORE_SEQ(end, value) buffer(store_seq, end, value)
+    atomic { DRAINED -> buffer(store_events, end, events[end] + 1) }
+#endif
+}
+
+/* The reply: __atomic_store_n(&end->out->seq, call, __ATOMIC_SEQ_CST) where the buffer is empty. */
+#ifndef NO_SC_REPLY
+#define STORE_REPLY(end, value) seq[end] = value
+#else
+#define STORE_REPLY(end, value) buffer(store_seq, end, value)
 #endif
 
 /* [mk_ring] */
@@ -166,13 +178,20 @@ inline read_doorbell()
     atomic { bell[self] -> bell[self] = false }
 }
 
+/* [look_at] Whether the peer of this end has announced something since. */
+#define LOOK_AT(end)                                                                                                   \
+    atomic {                                                                                                           \
+        announced = events[PEER(end)] != seen_events[PEER(end)];                                                       \
+        seen_events[PEER(end)] = events[PEER(end)]                                                                     \
+    }
+
 mtype = { any_handler, protected_handler };
 
 /* `below` is the end at which this PD serves its caller, `above` the one at which it calls. */
 proctype pd(byte self; byte below; byte above)
 {
-    byte taken, length, budget = BUDGET;
-    bool from_below, from_above, from_hostile, called, hostile_called, sleeping;
+    byte taken, length, found_below, found_above, budget = BUDGET;
+    bool announced, from_below, from_above, from_hostile, called, hostile_called, sleeping;
     mtype handler = any_handler;
 
 handle:
@@ -183,15 +202,29 @@ handle:
             budget > 0 && below != NO_END && DRAINED ->
             budget--;
             sent[below]++;
-            STORE_NOTIFIED(below)
+#ifndef EVENTS_FIRST
+            buffer(store_notified, below, sent[below])
         };
+        announce(below);
+#else
+            events[below]++
+        };
+        atomic { DRAINED -> buffer(store_notified, below, sent[below]) };
+#endif
         ring_if(below, ASLEEP)
     :: atomic {
             budget > 0 && above != NO_END && DRAINED ->
             budget--;
             sent[above]++;
-            STORE_NOTIFIED(above)
+#ifndef EVENTS_FIRST
+            buffer(store_notified, above, sent[above])
         };
+        announce(above);
+#else
+            events[above]++
+        };
+        atomic { DRAINED -> buffer(store_notified, above, sent[above]) };
+#endif
         ring_if(above, ASLEEP)
     /* [call] */
     :: atomic {
@@ -201,12 +234,13 @@ handle:
 #ifndef SEQ_FIRST
             message[above] = seq[above] + 1
         };
-        atomic { DRAINED -> STORE_SEQ(above, message[above]) };
+        atomic { DRAINED -> buffer(store_seq, above, message[above]) };
 #else
-            STORE_SEQ(above, seq[above] + 1)
+            buffer(store_seq, above, seq[above] + 1)
         };
-        message[above] = seq[above];
+        atomic { DRAINED -> message[above] = seq[above] };
 #endif
+        announce(above);
         ring_if(above, ASLEEP);
         /* [wait_for_reply] */
         if
@@ -232,7 +266,7 @@ handle:
     if
     :: handler == protected_handler ->
         message[below] = taken + REPLY;
-        atomic { DRAINED -> STORE_SEQ(below, taken) };
+        atomic { DRAINED -> STORE_REPLY(below, taken) };
 #ifndef WRONG_REPLY_RING
         ring_if(below, ASLEEP_IN_CALL)
 #else
@@ -243,7 +277,7 @@ handle:
     handler = any_handler;
 
 deliver:
-    /* [deliver, second loop] One handler a pass, until the snapshot is delivered. */
+    /* [deliver] One handler a pass, until all that the look has found is delivered. */
     if
     :: from_below -> from_below = false; goto handle
     :: !from_below && from_above -> from_above = false; goto handle
@@ -260,15 +294,34 @@ progress_hostile_notification:
         /* [look] */
         if
         :: below != NO_END ->
-            from_below = notified[PEER(below)] != seen[PEER(below)];
-            called = seq[PEER(below)] != taken
+            LOOK_AT(below);
+            if
+            :: announced ->
+                atomic {
+                    announced = false;
+                    found_below = notified[PEER(below)];
+                    from_below = found_below != seen[PEER(below)]
+                };
+                called = seq[PEER(below)] != taken
+            :: else
+            fi
+        :: else
+        fi;
+        if
+        :: above != NO_END ->
+            LOOK_AT(above);
+            atomic {
+                if
+                :: announced ->
+                    announced = false;
+                    found_above = notified[PEER(above)];
+                    from_above = found_above != seen[PEER(above)]
+                :: else
+                fi
+            }
         :: else
         fi;
         atomic {
-            if
-            :: above != NO_END -> from_above = notified[PEER(above)] != seen[PEER(above)]
-            :: else
-            fi;
             if
             :: true
             :: HEARS_HOSTILE ->
@@ -305,16 +358,17 @@ progress_hostile_notification:
     /* Calls wait for the notifications of one look; those that come meanwhile wait for the next. */
     if
     :: from_below || from_above || from_hostile ->
-        /* [deliver, first loop] The snapshot. */
-        atomic { called = false; hostile_called = false };
-        if
-        :: from_below -> seen[PEER(below)] = notified[PEER(below)]
-        :: else
-        fi;
-        if
-        :: from_above -> seen[PEER(above)] = notified[PEER(above)]
-        :: else
-        fi;
+        atomic {
+            hostile_called = false;
+            if
+            :: from_below -> seen[PEER(below)] = found_below; found_below = 0
+            :: else
+            fi;
+            if
+            :: from_above -> seen[PEER(above)] = found_above; found_above = 0
+            :: else
+            fi
+        };
         goto deliver
     :: else
     fi;
@@ -322,14 +376,17 @@ progress_hostile_notification:
     /* [serve, message_get] */
     if
     :: called ->
-        atomic { called = false; hostile_called = false; taken = seq[PEER(below)] };
+        atomic {
+            called = false;
+            hostile_called = false;
+            taken = seq[PEER(below)]
+        };
         /* Each call is served once, with its own message. */
         atomic { assert(message[PEER(below)] == taken); handler = protected_handler }
     :: hostile_called ->
 progress_hostile_call:
         /* The one load of `info`. Were there two, the value used would not be the one that was bounded. */
         atomic {
-            called = false;
             hostile_called = false;
             if
             :: length = MOST_MRS

@@ -42,6 +42,7 @@
 #endif
 
 /* The calling end: struct mk_out of C. */
+byte events;
 byte seq;
 byte mr[2];
 /* The serving end: struct mk_out of S. */
@@ -135,6 +136,7 @@ start:
         :: answered != seq -> seq = number | WITHDRAWN
         :: else
         fi;
+        events++;
         bell[S] = true;
         do
         :: faults[C] > 0 -> crash(C)
@@ -144,6 +146,7 @@ start:
             mr[0] = current;
             mr[1] = current;
             seq = number;
+            events++;
             wake(S);
             /* [wait_for_reply] */
             do
@@ -171,7 +174,8 @@ start:
 
 active proctype server()
 {
-    byte taken, call, first, second;
+    byte taken, call, first, second, seen;
+    bool queued;
 
 start:
     {
@@ -182,19 +186,27 @@ start:
 #else
         taken = answered;
 #endif
+        /* Whatever has been announced, the first look looks. */
+        atomic { seen = events - 1; queued = false };
         /* [go_on] */
 #ifndef NO_RING_AGAIN
         bell[C] = true;
 #endif
         do
-        :: seq != taken ->
+        /* [look_at] */
+        :: atomic { events != seen -> seen = events };
+            atomic {
+                call = seq;
+                queued = call != taken
+            }
+        :: queued ->
             /* [serve] */
-            call = seq;
+            queued = false;
             if
-            :: call >= WITHDRAWN ->
-                taken = call;
-                answered = call
-            :: else ->
+            :: atomic { seq >= WITHDRAWN -> taken = seq };
+                answered = taken
+            :: seq != call
+            :: atomic { seq == call && call < WITHDRAWN -> skip };
                 first = mr[0];
                 second = mr[1];
                 if
@@ -215,11 +227,11 @@ start:
                     wake(C)
                 fi
             fi
-        :: seq == taken ->
+        :: !queued && events == seen ->
             asleep[S] = true;
             if
-            :: seq != taken
-            :: seq == taken -> read_doorbell(S)
+            :: events != seen
+            :: events == seen -> read_doorbell(S)
             fi;
             asleep[S] = false
         od

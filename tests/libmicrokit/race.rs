@@ -68,14 +68,23 @@ pub fn no_race_is_found() {
     }
 }
 
-/// Every store that publishes a message, without its order: what the detector is there to notice.
+/// Every store that publishes a message, without its order: what the detector is there to notice. What is announced has an order of its
+/// own, so there both are taken.
 pub fn a_message_published_without_order_is_noticed() {
+    let relaxed = |store: &'static str| {
+        (store, store.replace("SEQ_CST", "RELAXED").replace("store_release", "store_relaxed"))
+    };
+    let announced = || relaxed("++end->events, __ATOMIC_SEQ_CST);\n    wake_peer");
     let mutants = [
-        ("notification", "channel.c", "&end->out->notified, ++end->notified, __ATOMIC_SEQ_CST"),
-        ("call", "channel.c", "&end->out->seq, number, __ATOMIC_SEQ_CST"),
-        ("reply", "loop.c", "&end->out->seq, call, __ATOMIC_SEQ_CST"),
+        (
+            "notification",
+            "channel.c",
+            vec![announced(), relaxed("store_release(&end->out->notified, ++end->notified)")],
+        ),
+        ("call", "channel.c", vec![announced(), relaxed("store_release(&end->out->seq, number)")]),
+        ("reply", "loop.c", vec![relaxed("&end->out->seq, call, __ATOMIC_SEQ_CST")]),
     ];
-    for (name, file, store) in mutants {
+    for (name, file, stores) in mutants {
         let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("race-source-{name}"));
         fs::create_dir_all(&library).expect("the directory can be made");
         for entry in root().join("libmicrokit").read_dir().expect("there are sources") {
@@ -83,8 +92,10 @@ pub fn a_message_published_without_order_is_noticed() {
             let mut text = fs::read_to_string(&path).expect("sources are text");
             let file_name = path.file_name().expect("it is a file");
             if file_name == file {
-                assert_eq!(text.matches(store).count(), 1, "{store}");
-                text = text.replace(store, &store.replace("SEQ_CST", "RELAXED"));
+                for (store, without_order) in &stores {
+                    assert_eq!(text.matches(store).count(), 1, "{store}");
+                    text = text.replace(store, without_order);
+                }
             }
             fs::write(library.join(file_name), text).expect("it can be written");
         }
