@@ -87,6 +87,13 @@ fn what_is_signalled_first_is_heard_first() {
 }
 
 #[test]
+fn announcements_without_end_keep_nobody_waiting() {
+    for strategy in STRATEGIES {
+        assert_eq!(run("announcements", strategy, &["20000"]), "");
+    }
+}
+
+#[test]
 fn a_pd_notifies_itself() {
     in_every_strategy("self_channel");
 }

@@ -112,7 +112,53 @@ static int succession(const char *argument)
     return run_system(1 << receiver, 0);
 }
 
+/*
+ * A hostile PD that announces something without end, on all channels but two, keeps nobody from hearing of the others.
+ * Board: 1 it is over.
+ */
+#define ANNOUNCED 60
+
+static void announce_run(const struct mk_handoff *own)
+{
+    while (atomic_load(&board[1]) == 0) {
+        for (unsigned i = 0; i < ANNOUNCED; i++) {
+            struct mk_out *out = (struct mk_out *)own->ends[i].out;
+            __atomic_store_n(&out->events, out->events + 1, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+static void flooded_init(void)
+{
+    microkit_notify(LOWEST);
+}
+
+static void flooded_hear(microkit_channel ch)
+{
+    static uint64_t heard;
+    CHECK(ch == HIGHEST);
+    if (++heard == messages) {
+        atomic_store(&board[1], 1);
+        passed();
+    }
+    microkit_notify(LOWEST);
+}
+
+static int announcements(const char *argument)
+{
+    messages = argument ? strtoull(argument, 0, 10) : 1000;
+    int receiver = add_pd("receiver", 2, (struct entry_points){.init = flooded_init, .notified = flooded_hear});
+    int hostile = add_pd("hostile", 1, (struct entry_points){.instead = announce_run});
+    add_channel(receiver, LOWEST, NOTIFY, receiver, HIGHEST, 0);
+    for (uint32_t id = 1; id <= ANNOUNCED; id++) {
+        add_channel(hostile, id, NOTIFY | CALL, receiver, id, 0);
+    }
+    spread();
+    return run_system(1 << receiver, 0);
+}
+
 const struct test succession_tests[] = {
     {"succession", succession},
+    {"announcements", announcements},
     {0, 0},
 };
