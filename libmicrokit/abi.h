@@ -44,6 +44,10 @@ struct mk_status {
     uint32_t where;
     /* The channel id that `where` is about. */
     uint32_t channel;
+    /* The CPU on which the PD last began to wait, and one more, so that 0 is none: two that wait for each other on one
+     * CPU are told by it. */
+    uint32_t cpu;
+    uint32_t reserved_too;
 };
 
 #define MK_AWAKE 0
@@ -274,10 +278,11 @@ struct mk_handoff {
 #define MK_CHARGE_SELF 64
 
 /* The layout, in numbers both sides assert. */
-#define MK_SIZEOF_STATUS 136
+#define MK_SIZEOF_STATUS 144
 #define MK_STATUS_OFF_ASLEEP 0
 #define MK_STATUS_OFF_WHERE 128
 #define MK_STATUS_OFF_CHANNEL 132
+#define MK_STATUS_OFF_CPU 136
 #define MK_SIZEOF_OUT 1024
 #define MK_OUT_OFF_EVENTS 0
 #define MK_OUT_OFF_NOTIFIED 8
@@ -310,6 +315,7 @@ MK_ASSERT_LAYOUT(sizeof(struct mk_status) == MK_SIZEOF_STATUS);
 MK_ASSERT_LAYOUT(offsetof(struct mk_status, asleep) == MK_STATUS_OFF_ASLEEP);
 MK_ASSERT_LAYOUT(offsetof(struct mk_status, where) == MK_STATUS_OFF_WHERE);
 MK_ASSERT_LAYOUT(offsetof(struct mk_status, channel) == MK_STATUS_OFF_CHANNEL);
+MK_ASSERT_LAYOUT(offsetof(struct mk_status, cpu) == MK_STATUS_OFF_CPU);
 MK_ASSERT_LAYOUT(sizeof(struct mk_out) == MK_SIZEOF_OUT);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, events) == MK_OUT_OFF_EVENTS);
 MK_ASSERT_LAYOUT(offsetof(struct mk_out, notified) == MK_OUT_OFF_NOTIFIED);

@@ -61,7 +61,7 @@ static void wait_for_reply(struct end *end, uint64_t call)
     }
     struct wait_history *history = &replies[end - mk_ends];
     uint64_t now = wait_clock();
-    uint64_t longest = wait_may_spin(&mk_wait, history, now, wait_cpu());
+    uint64_t longest = wait_may_spin(&mk_wait, history, now, mk_say_cpu(), &end->peer->cpu);
     if (longest != 0 && !mk_is_crowded(end->peer, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         bool answered;

@@ -99,6 +99,16 @@ static inline void say_where(uint32_t where, uint32_t channel)
     __atomic_store_n(&mk_status->channel, channel, __ATOMIC_RELAXED);
 }
 
+/* Says to the peers on which CPU this PD begins to wait, and returns it. */
+static inline uint16_t mk_say_cpu(void)
+{
+    uint16_t cpu = wait_cpu();
+    if (mk_status->cpu != cpu + 1u) {
+        __atomic_store_n(&mk_status->cpu, cpu + 1u, __ATOMIC_RELAXED);
+    }
+    return cpu;
+}
+
 /* start.c */
 void mk_start(const struct mk_handoff *handoff) __attribute__((noreturn, visibility("default")));
 void mk_restart(const struct mk_handoff *handoff) __attribute__((noreturn, visibility("default")));

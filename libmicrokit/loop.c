@@ -443,6 +443,12 @@ static bool any(struct pending pending)
     return (pending.notifications | pending.calls) != 0;
 }
 
+/* Whoever has last announced something is who is waited for, as far as one can know. */
+static const struct mk_status *last_heard(void)
+{
+    return ends.count == 0 ? mk_status : mk_ends[ends.id[ends.hot]].peer;
+}
+
 /* Returns what is pending: something. */
 static struct pending wait(void)
 {
@@ -455,7 +461,7 @@ static struct pending wait(void)
         return pending;
     }
     uint64_t now = wait_clock();
-    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, wait_cpu());
+    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, mk_say_cpu(), &last_heard()->cpu);
     if (longest != 0 && !mk_is_crowded(0, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         do {

@@ -12,9 +12,10 @@
  * host's time.
  *
  * Two PDs that wake each other on one CPU cannot find out that another is free: neither can run while the other
- * spins, and the scheduler, which never sees both ready to run for long, leaves them where they are. Where thousands
- * of waits in a row have slept, one long spin shows it both. Whoever it moves finds itself on another CPU, and forgets
- * what it had learnt on the last one.
+ * spins, and the scheduler, which never sees both ready to run for long, leaves them where they are; it even brings
+ * them together, since who writes to a pipe says that it will sleep. So each tells on which CPU it waits, and where
+ * some waits in a row have slept for a peer on the same one, a long spin shows the scheduler both. Whoever it moves
+ * finds itself on another CPU, and forgets what it had learnt on the last one.
  *
  * A spin in which this PD was taken off its CPU has stood in somebody's way, whatever it waited for: it ends, and has
  * failed.
@@ -30,9 +31,9 @@
 #define WAIT_CREDIT_PROBED 4
 /* The longest rest, in shortest ones. */
 #define WAIT_REST_LAST 16
-/* Waits that sleep in a row before a long spin, at first and at most, and its length in spins: some ticks of the
- * scheduler's clock. */
-#define WAIT_LONG_FIRST ((uint32_t)1 << 14)
+/* Waits in a row that sleep for the same peer on the same CPU before a long spin, at first and at most, and its length
+ * in spins: some ticks of the scheduler's clock. */
+#define WAIT_LONG_FIRST ((uint32_t)1 << 6)
 #define WAIT_LONG_LAST ((uint32_t)1 << 21)
 #define WAIT_LONG_SPINS 128
 /* A look takes far less, a switch to another process and back more: in cycles. */
@@ -51,6 +52,11 @@ struct wait_policy {
     uint64_t rest_until;
     /* No spin before this time: more PDs were at work than there are CPUs. */
     uint64_t crowded_until;
+    /* Waits in a row that have slept at once for this peer, which waited on the same CPU, and how many of them are due
+     * before a long spin: 0 is WAIT_LONG_FIRST. In a crowd it is another peer each time. */
+    const uint32_t *beside;
+    uint32_t slept;
+    uint32_t long_due;
 };
 
 /* All zero is a right start: the first wait is a probe. */
@@ -58,9 +64,6 @@ struct wait_history {
     uint8_t credit;
     /* CPU of the latest wait, and one more, so that 0 is none. */
     uint16_t cpu;
-    /* Waits in a row that have slept at once, and how many of them are due before a long spin: 0 is WAIT_LONG_FIRST. */
-    uint32_t slept;
-    uint32_t long_due;
     /* No probe before this time; the length of the latest rest. */
     uint64_t rest_until;
     uint64_t rest;
@@ -94,14 +97,15 @@ static inline void wait_pause(void)
 }
 
 /* Waits that sleep in a row before the next long spin. */
-static inline uint32_t wait_long_due(const struct wait_history *history)
+static inline uint32_t wait_long_due(const struct wait_policy *policy)
 {
-    return history->long_due == 0 ? WAIT_LONG_FIRST : history->long_due;
+    return policy->long_due == 0 ? WAIT_LONG_FIRST : policy->long_due;
 }
 
-/* Cycles that this wait may spin before it sleeps; 0: it sleeps at once. */
+/* Cycles that this wait may spin before it sleeps; 0: it sleeps at once. `peer_cpu`: where the peer last waited, and
+ * one more; read only where that matters, since the peer writes beside it. */
 static inline uint64_t wait_may_spin(struct wait_policy *policy, struct wait_history *history, uint64_t now,
-                                     uint16_t cpu)
+                                     uint16_t cpu, const uint32_t *peer_cpu)
 {
     if (policy->spin_cycles == 0 || policy->kind == MK_WAIT_SLEEP) {
         return 0;
@@ -118,9 +122,13 @@ static inline uint64_t wait_may_spin(struct wait_policy *policy, struct wait_his
         policy->rest_until = now + policy->rest;
         return policy->spin_cycles;
     }
-    history->slept++;
-    if (history->slept >= wait_long_due(history)) {
-        history->slept = 0;
+    if (policy->beside != peer_cpu || __atomic_load_n(peer_cpu, __ATOMIC_RELAXED) != cpu + 1u) {
+        policy->beside = peer_cpu;
+        policy->slept = 0;
+        return 0;
+    }
+    if (++policy->slept >= wait_long_due(policy)) {
+        policy->slept = 0;
         return policy->spin_cycles * WAIT_LONG_SPINS;
     }
     return 0;
@@ -151,12 +159,12 @@ static inline void wait_has_spun(struct wait_policy *policy, struct wait_history
             history->credit++;
         }
         history->rest = 0;
-        history->slept = 0;
-        history->long_due = 0;
+        policy->slept = 0;
+        policy->long_due = 0;
         policy->rest_until = 0;
     } else if (spin->longest > policy->spin_cycles) {
-        uint32_t due = wait_long_due(history);
-        history->long_due = due * 2 > WAIT_LONG_LAST ? WAIT_LONG_LAST : due * 2;
+        uint32_t due = wait_long_due(policy);
+        policy->long_due = due * 2 > WAIT_LONG_LAST ? WAIT_LONG_LAST : due * 2;
     } else if (history->credit > 2) {
         history->credit = (uint8_t)(history->credit - 2);
     } else {

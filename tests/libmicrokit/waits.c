@@ -198,6 +198,7 @@ struct judge {
     struct wait_history history;
     uint64_t now;
     uint16_t cpu;
+    uint32_t peer_cpu;
 };
 
 #define SPIN 1000
@@ -212,7 +213,7 @@ static struct judge a_judge(uint32_t kind, uint64_t spin_cycles)
 /* One wait: the longest spin it may have, and how it ends if it has one. */
 static uint64_t judged(struct judge *judge, bool pays, bool torn)
 {
-    uint64_t longest = wait_may_spin(&judge->policy, &judge->history, judge->now, judge->cpu);
+    uint64_t longest = wait_may_spin(&judge->policy, &judge->history, judge->now, judge->cpu, &judge->peer_cpu);
     if (longest != 0) {
         struct wait_spin spin = wait_spin_begin(judge->now, longest);
         judge->now += pays ? 10 : longest;
@@ -282,15 +283,29 @@ static int estimate(const char *argument)
     moved.cpu = 1;
     EXPECT(judged(&moved, true, false) == SPIN);
 
-    /* Thousands of waits that sleep end in one long spin; where it is in vain, in one for twice as many. */
+    /* Waits that sleep for the same peer on the same CPU end in one long spin; where it is in vain, in one for twice as
+     * many. */
     struct judge stuck = a_judge(MK_WAIT_AUTO, SPIN);
     judged(&stuck, false, false);
     stuck.policy.rest_until = UINT64_MAX;
+    for (uint32_t i = 0; i < 100 * WAIT_LONG_FIRST; i++) {
+        stuck.peer_cpu = i % WAIT_LONG_FIRST == 0 ? 2 : 1;
+        EXPECT(judged(&stuck, false, false) == 0);
+    }
+    stuck.peer_cpu = 2;
+    EXPECT(judged(&stuck, false, false) == 0);
+    stuck.peer_cpu = 1;
     for (uint32_t round = 0; round < 3; round++) {
         for (uint32_t i = 1; i < WAIT_LONG_FIRST << round; i++) {
             EXPECT(judged(&stuck, false, false) == 0);
         }
         EXPECT(judged(&stuck, false, false) == SPIN * WAIT_LONG_SPINS);
+    }
+    uint32_t other_cpu = 1;
+    for (uint32_t i = 0; i < WAIT_LONG_LAST; i++) {
+        struct judge *judge = &stuck;
+        EXPECT(wait_may_spin(&judge->policy, &judge->history, judge->now, judge->cpu,
+                             i % 2 ? &judge->peer_cpu : &other_cpu) == 0);
     }
 
     struct judge never = a_judge(MK_WAIT_SLEEP, SPIN), always = a_judge(MK_WAIT_SPIN, SPIN);
