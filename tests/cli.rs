@@ -266,6 +266,14 @@ fn a_host_that_falls_short_is_4_with_the_cause_and_the_cure() {
         assert!(said.contains("user namespace") && said.contains("sysctl"), "{said}");
         assert!(!said.contains("--tier compat\n"), "no tier does without it: {said}");
     }
+    // Without --build the first process is cloned before the file is read; what the file says is told first all the same.
+    let output = on_poor_host(&format!("run --until-idle {}", system.display()));
+    assert_eq!((code(&output), out(&output).as_str()), (4, ""), "{}", err(&output));
+    assert!(err(&output).contains("user namespace"), "{}", err(&output));
+    fs::write(&system, "no system").expect("writable");
+    let output = on_poor_host(&format!("run --until-idle {}", system.display()));
+    assert_eq!((code(&output), out(&output).as_str()), (3, ""), "{}", err(&output));
+    assert!(!err(&output).contains("namespace"), "{}", err(&output));
 }
 
 #[test]

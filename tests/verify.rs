@@ -177,7 +177,7 @@ fn a_plan_that_is_not_what_runs_is_noticed(world: &World) {
     ];
     for (what, lie) in lies {
         let mut launch = launch_of(&world.path("x.system"));
-        let resources = launch::prepare(&launch).expect("resources");
+        let resources = launch::prepare(&launch, None).expect("resources");
         let signals = prepare::take_signals().expect("signals");
         let running = launch::start(&launch, &resources, &signals, &Shipped).expect("a start");
         let honest = verify::verify(&launch, &resources, &running).expect("the kernel's word");

@@ -11,12 +11,13 @@ use super::outcome::Pending;
 use super::prepare::{self, Prepared, Wishes, refused};
 use super::told;
 use crate::exit::Exit;
-use crate::launch::{self, Launch, LaunchError};
+use crate::launch::{self, Early, Launch, LaunchError};
 use crate::monitor::{self, Until};
 use crate::pd::Seam;
 use crate::report::outcome::Stage;
 use crate::report::{self, Timings};
 use crate::sys::descriptor;
+use crate::sys::probe::Tier;
 
 /// Runs the system until it ends; says everything there is to say and returns the exit code.
 pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
@@ -36,11 +37,13 @@ pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
         Some(report) => report.write(stage, exit),
         None => exit,
     };
+    // A lower tier first finds out by processes of its own what the host offers, and compilers of images are processes, too.
+    let early = (args.tier == Tier::Full && !args.build).then(|| launch::begin(seam)).flatten();
     let Prepared { loaded, launch, mut timings } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(exit) => return write(Stage::Refused, exit),
     };
-    match launch_and_watch(&launch, args, seam, signals, &mut timings) {
+    match launch_and_watch(&launch, early, args, seam, signals, &mut timings) {
         Ok(outcome) => {
             for chain in report::waiting(&launch.plan, &outcome) {
                 told::say(&format!("a call can never return: {chain}"));
@@ -72,6 +75,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Exit> {
 
 fn launch_and_watch<S: Seam>(
     launch: &Launch,
+    early: Option<Early>,
     args: &RunArgs,
     seam: &S,
     signals: Option<SignalFd>,
@@ -83,7 +87,7 @@ fn launch_and_watch<S: Seam>(
         Some(signals) => signals,
         None => prepare::take_signals().map_err(failed("taking signals"))?,
     };
-    let mut resources = launch::prepare(launch)?;
+    let mut resources = launch::prepare(launch, early)?;
     timings.done("creating memory and pipes");
     let running = launch::start(launch, &resources, &signals, seam)?;
     timings.done("starting the PDs");

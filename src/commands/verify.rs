@@ -82,7 +82,7 @@ fn look(launch: &Launch) -> Result<Vec<Check>, LaunchError> {
     let failed = |what: &'static str| move |source| LaunchError::Prepare { what: what.into(), source };
     descriptor::raise_limit().map_err(io::Error::from).map_err(failed("raising the limit on open files"))?;
     let signals = prepare::take_signals().map_err(failed("taking signals"))?;
-    let resources = launch::prepare(launch)?;
+    let resources = launch::prepare(launch, None)?;
     let running = launch::start(launch, &resources, &signals, &Shipped)?;
     let checks = verify::verify(launch, &resources, &running);
     launch::end_all(running.iter().map(|pd| &pd.child));

@@ -72,7 +72,7 @@ pub(super) fn handoff(launch: &Launch, resources: &Resources, pd: &PdPlan, statu
         image_plan: image.plan.clone(),
         descriptors: pd.descriptors.iter().map(|held| (descriptor(held.what), held.fd)).collect(),
         status,
-        alive: resources.alive.read.as_raw_fd(),
+        launcher: resources.launcher.as_raw_fd(),
         landlock_abi: launch.landlock_abi,
         without: launch.without,
         loading_filters: launch.filters.loading.clone(),

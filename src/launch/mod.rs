@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod early;
 mod handoff;
 mod identity;
 mod own;
@@ -11,6 +12,7 @@ mod scheduling;
 mod start;
 mod starter;
 
+pub use early::{Early, begin};
 pub use identity::Identity;
 pub use own::confine;
 pub use prepare::{Resources, prepare};

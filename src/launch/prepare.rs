@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -10,11 +11,13 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::pipe2;
+use nix::unistd::{Pid, pipe2};
 
-use super::{Launch, LaunchError, Starter};
+use super::{Early, Launch, LaunchError, Starter};
 use crate::plan::{MapPlan, RegionPlan};
 use crate::sdf::RegionIndex;
+use crate::sys::bare::Coming;
+use crate::sys::clone;
 use crate::sys::descriptor::set_nonblocking;
 use crate::sys::memfd;
 use crate::sys::memory::PAGE;
@@ -55,20 +58,34 @@ pub struct Resources {
     pub images: Vec<Arc<File>>,
     /// libmicrokit.so, sealed.
     pub libmicrokit: File,
-    /// Its write end is this process's alone, and is closed when that ends: who holds the read end takes a hang-up for it.
-    pub alive: Pipe,
+    /// A pidfd of this process's: who holds it sees whether that has ended.
+    pub launcher: OwnedFd,
+    /// The first PD's process, until it is needed.
+    pub first: RefCell<Option<Coming>>,
     /// The session that PDs are in, until all that clones is there.
     pub session: Option<Session>,
     /// Who starts PDs again for a launcher that has confined itself.
     pub starter: Option<Starter>,
 }
 
-/// Creates all of it, and fills prefilled regions.
-pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
+/// Creates all of it, and fills prefilled regions. With `early`, the first PD's process is on order already.
+pub fn prepare(launch: &Launch, early: Option<Early>) -> Result<Resources, LaunchError> {
     let plan = &launch.plan;
     let step = |what: String| move |source| LaunchError::Prepare { what, source };
     // What the start makes for each PD is less than 16.
-    let descriptors = 64 + 16 * plan.pds.len() + 2 * plan.regions.len();
+    let descriptors = (64 + 16 * plan.pds.len() + 2 * plan.regions.len()) as i32;
+    let (first, session, launcher) = match early {
+        Some(Early { first, session, launcher }) => {
+            session.make_room(descriptors);
+            (Some(first), session, launcher)
+        }
+        None => {
+            let begun = pidfd_of_launcher().and_then(|launcher| Ok((Session::new(descriptors)?, launcher)));
+            let (session, launcher) =
+                begun.map_err(io::Error::from).map_err(step("beginning a session".into()))?;
+            (None, session, launcher)
+        }
+    };
     let mut regions = BTreeMap::new();
     for region in &plan.regions {
         let what = || format!("creating memory region `{}`", region.name);
@@ -95,12 +112,9 @@ pub fn prepare(launch: &Launch) -> Result<Resources, LaunchError> {
         images: Vec::new(),
         libmicrokit: memfd::constant("libmicrokit.so", launch.libmicrokit)
             .map_err(step("copying libmicrokit.so".into()))?,
-        alive: pipe().map_err(step("creating a pipe".into()))?,
-        session: Some(
-            Session::new(descriptors as i32)
-                .map_err(io::Error::from)
-                .map_err(step("beginning a session".into()))?,
-        ),
+        launcher,
+        first: RefCell::new(first),
+        session: Some(session),
         starter: None,
     };
     for (pd, image) in plan.pds.iter().zip(&launch.images) {
@@ -153,6 +167,10 @@ fn shared(name: &str, size: u64) -> io::Result<SharedMemory> {
     let read_write = memfd::fixed_size(name, size)?;
     let read_only = memfd::read_only(&read_write)?;
     Ok(SharedMemory { read_write, read_only })
+}
+
+pub(super) fn pidfd_of_launcher() -> Result<OwnedFd, Errno> {
+    clone::pidfd(Pid::this())
 }
 
 fn pipe() -> io::Result<Pipe> {

@@ -7,11 +7,11 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
@@ -156,6 +156,7 @@ pub(super) fn spawn_all<S: Seam>(
         .custom_flags_path()
         .open("/proc/self/exe")
         .map_err(|source| LaunchError::Prepare { what: "opening this program".into(), source })?;
+    let program = Rc::new(program);
     let failed = |pd: &PdPlan| {
         let pd = pd.name.clone();
         |failure| LaunchError::Pd { pd, failure }
@@ -179,20 +180,17 @@ const AHEAD: usize = 4;
 /// A PD whose process is on order.
 struct Begun<'a> {
     pd: &'a PdPlan,
-    coming: Coming<'a>,
-    go: EventFd,
+    coming: Coming,
     status: OwnedFd,
     times: StepTimes,
-    /// What it is given, by number: not to be closed before it is there.
-    given: [OwnedFd; 2],
 }
 
 fn begin<'a, S: Seam>(
     launch: &Launch,
     resources: &Resources,
-    (identity, by): (Identity, By<'a>),
+    (identity, by): (Identity, By<'_>),
     seam: &S,
-    program: &File,
+    program: &Rc<File>,
     pd: &'a PdPlan,
 ) -> Result<Begun<'a>, Failure> {
     let at = |errno: Errno| Failure::new(Step::Clone, errno);
@@ -200,7 +198,6 @@ fn begin<'a, S: Seam>(
     times[Step::Clone as usize] = floor::cycles();
     seam.before(Step::Clone, &pd.name).map_err(at)?;
 
-    let go = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(at)?;
     let status = pipe().map_err(at)?;
     set_nonblocking(&status.read).map_err(at)?;
     let handoff = handoff::handoff(launch, resources, pd, status.write.as_raw_fd());
@@ -212,28 +209,33 @@ fn begin<'a, S: Seam>(
     let arguments =
         [format!("{ARGV0_PREFIX}{}", pd.name), handoff_file.as_raw_fd().to_string(), seam.argument()];
     let exec = ExecPlan {
-        program: program.as_fd(),
+        program: Rc::clone(program),
         arguments: arguments.map(|argument| CString::new(argument).unwrap_or_default()).into(),
-        go: go.as_fd(),
-        alive: resources.alive.read.as_fd(),
-        not_mine: resources.alive.write.as_fd(),
         become_mapped: identity.must_change(),
         keep,
-        status: status.write.as_fd(),
+        status: status.write.as_raw_fd(),
+        given: vec![handoff_file.into(), status.write],
         before_identity: seam.before(Step::Identity, &pd.name).err(),
         before_exec: seam.before(Step::Exec, &pd.name).err(),
     };
-    let namespaces = match seam.leaves_out(Layer::Namespaces) {
-        false => clone::NAMESPACES,
-        true => clone::NAMESPACES_OF_THE_ROOT,
-    };
+    if let Some(mut coming) = resources.first.take() {
+        coming.becomes(exec);
+        return Ok(Begun { pd, coming, status: status.read, times });
+    }
     let memory = match identity.must_change() && !privilege::has(Capability::CAP_SYS_PTRACE) {
         false => Memory::Shared,
         true => Memory::Copied,
     };
-    let coming = bare::clone_and_exec(namespaces, by, memory, exec).map_err(at)?;
-    let given = [OwnedFd::from(handoff_file), status.write];
-    Ok(Begun { pd, coming, given, go, status: status.read, times })
+    let launcher = resources.launcher.as_fd();
+    let coming = bare::clone_and_exec(namespaces(seam), by, memory, launcher, exec).map_err(at)?;
+    Ok(Begun { pd, coming, status: status.read, times })
+}
+
+pub(super) fn namespaces<S: Seam>(seam: &S) -> u64 {
+    match seam.leaves_out(Layer::Namespaces) {
+        false => clone::NAMESPACES,
+        true => clone::NAMESPACES_OF_THE_ROOT,
+    }
 }
 
 fn set_up<S: Seam>(
@@ -244,14 +246,12 @@ fn set_up<S: Seam>(
     starting: &mut Vec<Starting>,
 ) -> Result<(), Failure> {
     let at = |step: Step| move |errno: Errno| Failure::new(step, errno);
-    let Begun { pd, coming, given, go, status, mut times } = begun;
+    let Begun { pd, coming, status, mut times } = begun;
     let mut step = |step: Step| {
         times[step as usize] = floor::cycles();
         seam.before(step, &pd.name).map_err(at(step))
     };
     let (child, in_use) = coming.arrived().map_err(at(Step::Clone))?;
-    // It has its own by now.
-    drop(given);
     let pid = child.pid;
     // From here on the child is known, so that whatever fails next ends it.
     starting.push(Starting {
@@ -266,9 +266,15 @@ fn set_up<S: Seam>(
     step(Step::Trace)?;
     // What a traced process clones, its tracer traces from the first instruction: the launcher has attached to the starter.
     if let By::Session(_) = by {
-        trace::seize(pid).map_err(|errno| Failure {
-            detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
-            ..Failure::new(Step::Trace, errno)
+        trace::seize(pid).map_err(|errno| match trace::next_event_of(pid) {
+            Ok(Some(trace::Event::Killed(_, signal))) => Failure {
+                detail: format!("its process was ended by {}", trace::signal_name(signal)),
+                ..Failure::new(Step::Trace, Errno::ECHILD)
+            },
+            _ => Failure {
+                detail: "ptrace is how faults are heard; kernel.yama.ptrace_scope=3 forbids it".into(),
+                ..Failure::new(Step::Trace, errno)
+            },
         })?;
     }
     step(Step::Scheduling)?;
@@ -286,7 +292,7 @@ fn set_up<S: Seam>(
     identity.write_maps(pid, &launch.plan, pd.index).map_err(at(Step::IdMaps))?;
     if let Some(pd) = starting.last_mut() {
         pd.times = times;
-        go.write(1).map_err(at(Step::IdMaps))?;
+        pd.in_use.as_ref().map_or(Ok(()), InUse::go).map_err(at(Step::IdMaps))?;
     }
     Ok(())
 }

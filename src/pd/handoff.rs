@@ -64,8 +64,8 @@ pub struct Handoff {
     pub descriptors: Vec<(RawFd, RawFd)>,
     /// Where to report; closed before the image runs.
     pub status: RawFd,
-    /// Ends of file here when the launcher is gone.
-    pub alive: RawFd,
+    /// A pidfd of the launcher's.
+    pub launcher: RawFd,
     /// Landlock ABI of this host.
     pub landlock_abi: i32,
     /// Parts this host lacks and the user agreed to do without.
@@ -79,7 +79,7 @@ pub struct Handoff {
 impl Handoff {
     /// Every descriptor number in it, each once: what must stay open across exec.
     pub fn descriptors_needed(&self) -> Vec<RawFd> {
-        let single = [self.channel_memory.0, self.libmicrokit, self.image, self.status, self.alive];
+        let single = [self.channel_memory.0, self.libmicrokit, self.image, self.status, self.launcher];
         let mut all: Vec<RawFd> = single.into();
         all.extend(self.maps.iter().map(|(_, fd)| *fd));
         all.extend(self.peers.iter().map(|peer| peer.fd));

@@ -119,8 +119,8 @@ fn run<S: Seam>(handoff: &mut Handoff, seam: &S) -> Result<Infallible, Failure> 
     step(Step::ParentDeath)?;
     signals::reset().map_err(at(Step::ParentDeath))?;
     privilege::die_with_parent().map_err(at(Step::ParentDeath))?;
-    // SAFETY: the pipe is this function's alone.
-    check_parent(unsafe { descriptor::adopt(handoff.alive) }).map_err(at(Step::ParentDeath))?;
+    // SAFETY: the descriptor is this function's alone.
+    check_parent(unsafe { descriptor::adopt(handoff.launcher) }).map_err(at(Step::ParentDeath))?;
 
     step(Step::Session)?;
     // Its session is that of who has cloned it: the PDs' ([`sys::session`]). Of the process group it is the only one.
@@ -249,11 +249,10 @@ fn install(filters: &[Program]) -> Result<(), Errno> {
     filters.iter().try_for_each(|filter| seccomp::install(&filter.words))
 }
 
-/// The parent-death signal covers a parent that dies from now on; one that is dead already has closed its end.
-fn check_parent(alive: OwnedFd) -> Result<(), Errno> {
-    let mut fds = [PollFd::new(alive.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO)?;
-    let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+/// The parent-death signal covers a parent that dies from now on; the pidfd tells of one that is dead already.
+fn check_parent(launcher: OwnedFd) -> Result<(), Errno> {
+    let mut fds = [PollFd::new(launcher.as_fd(), PollFlags::POLLIN)];
+    let gone = poll(&mut fds, PollTimeout::ZERO)? > 0;
     if gone { Err(Errno::EOWNERDEAD) } else { Ok(()) }
 }
 

@@ -4,39 +4,37 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::clone::Child;
 use super::memory::Stack;
 use super::raw::system_call;
 use super::session::{Order, Ordered, Session};
 
-/// What a child does between clone and exec.
+/// What a child does between the parent's word and exec.
 #[derive(Debug)]
-pub struct ExecPlan<'a> {
+pub struct ExecPlan {
     /// The program, by descriptor.
-    pub program: BorrowedFd<'a>,
+    pub program: Rc<File>,
     /// Argument strings; the environment is empty.
     pub arguments: Vec<CString>,
-    /// An eventfd that becomes readable when the child may go on. Not a pipe: whoever writes to one says that it will sleep (WF_SYNC), and
-    /// the scheduler would move the child to the parent's CPU, which goes on.
-    pub go: BorrowedFd<'a>,
-    /// A pipe whose other end the parent has: it hangs up when the parent is gone. One for all children: they have copies of each other's
-    /// descriptors.
-    pub alive: BorrowedFd<'a>,
-    /// The parent's end of `alive`, closed first in the child: as long as it is open anywhere nothing hangs up.
-    pub not_mine: BorrowedFd<'a>,
     /// Become user and group 0 of the new user namespace and drop supplementary groups: only when the parent mapped
     /// another host uid than its own.
     pub become_mapped: bool,
     /// Descriptors that stay open in the program.
     pub keep: Vec<RawFd>,
-    /// Where a failure is written.
-    pub status: BorrowedFd<'a>,
+    /// Of these, what is the child's alone: the parent needs it no longer than the child does.
+    pub given: Vec<OwnedFd>,
+    /// Where a failure is written; of `given`.
+    pub status: RawFd,
     /// Fails the change of identity before it is tried.
     pub before_identity: Option<Errno>,
     /// Fails the exec before it is tried.
@@ -65,7 +63,7 @@ pub enum Memory {
 /// Which part of [`ExecPlan`] failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecStep {
-    /// The parent ended first.
+    /// The launcher ended first.
     Go,
     /// setgroups, setresgid, setresuid.
     Identity,
@@ -95,18 +93,23 @@ pub fn decode_failure(bytes: &[u8]) -> Option<(ExecStep, Errno)> {
 
 /// A child that is being cloned.
 #[derive(Debug)]
-pub struct Coming<'a> {
-    child: Cloned<'a>,
+pub struct Coming {
+    child: Cloned,
     in_use: InUse,
 }
 
 #[derive(Debug)]
-enum Cloned<'a> {
-    Ordered(Ordered<'a>),
+enum Cloned {
+    Ordered(Ordered),
     There(Child),
 }
 
-impl Coming<'_> {
+impl Coming {
+    /// What it becomes, for one of [`clone_ahead`]: to be said before it has arrived.
+    pub fn becomes(&mut self, plan: ExecPlan) {
+        self.in_use.0.exec.get_or_init(|| Exec::new(plan));
+    }
+
     /// Waits until it is there.
     pub fn arrived(self) -> Result<(Child, InUse), Errno> {
         let Self { child, in_use } = self;
@@ -118,41 +121,45 @@ impl Coming<'_> {
     }
 }
 
-/// Starts a child in new `namespaces` that waits for the parent's word and then becomes the program of `plan`. When that
-/// fails it writes why to the plan's status descriptor ([`decode_failure`]) and ends with status 127.
-pub fn clone_and_exec<'a>(
+/// Starts a child in new `namespaces` that waits for the parent's word ([`InUse::go`]) and then becomes the program of `plan`. When that
+/// fails it writes why to the plan's status descriptor ([`decode_failure`]) and ends with status 127. `launcher` is a pidfd of its parent's.
+pub fn clone_and_exec(
     namespaces: u64,
-    by: By<'a>,
+    by: By<'_>,
     memory: Memory,
-    plan: ExecPlan<'_>,
-) -> Result<Coming<'a>, Errno> {
-    let arguments = plan.arguments.iter().map(|argument| argument.as_ptr());
+    launcher: BorrowedFd<'_>,
+    plan: ExecPlan,
+) -> Result<Coming, Errno> {
+    let flags = match memory {
+        Memory::Shared => namespaces | SHARED_MEMORY,
+        Memory::Copied => namespaces,
+    };
+    clone(flags, by, launcher, OnceLock::from(Exec::new(plan)))
+}
+
+/// Starts a child that is told later what it becomes. Until the parent's word it uses this process's memory and its descriptors, so
+/// that it then has what was made meanwhile.
+pub fn clone_ahead(namespaces: u64, session: &Session, launcher: BorrowedFd<'_>) -> Result<Coming, Errno> {
+    let flags = namespaces | SHARED_MEMORY | libc::CLONE_FILES as u64;
+    clone(flags, By::Session(session), launcher, OnceLock::new())
+}
+
+/// The kernel tells when the child lets go of this process's memory.
+const SHARED_MEMORY: u64 = (libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
+
+fn clone(flags: u64, by: By<'_>, launcher: BorrowedFd<'_>, exec: OnceLock<Exec>) -> Result<Coming, Errno> {
     let in_use = InUse(ManuallyDrop::new(Box::new(Bare {
         in_use: AtomicI32::new(0),
         stack: Stack::new(STACK)?,
-        program: plan.program.as_raw_fd(),
-        argv: arguments.chain([std::ptr::null()]).collect(),
-        _arguments: plan.arguments,
-        go: plan.go.as_raw_fd(),
-        alive: plan.alive.as_raw_fd(),
-        not_mine: plan.not_mine.as_raw_fd(),
-        become_mapped: plan.become_mapped,
-        keep: plan.keep,
-        status: plan.status.as_raw_fd(),
-        before_identity: plan.before_identity,
-        before_exec: plan.before_exec,
+        go: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+        launcher: launcher.as_raw_fd(),
+        exec,
     })));
-    let flags = match memory {
-        Memory::Shared => {
-            namespaces | (libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID) as u64
-        }
-        Memory::Copied => namespaces,
-    };
     let bare: &Bare = &in_use.0;
     let mut order = Order::new(flags, &bare.stack, become_program, std::ptr::from_ref(bare) as u64);
     order.args.parent_tid = bare.in_use.as_ptr() as u64;
     order.args.child_tid = order.args.parent_tid;
-    // SAFETY: the stack is its own, and it makes system calls only. What it uses stays: its descriptors are copies, and `Bare` is not freed
+    // SAFETY: the stack is its own, and it makes system calls only. What it uses stays: `Bare`, with the descriptors in it, is not freed
     // before the kernel says that this memory is not the child's any more ([`InUse`]).
     let cloned = unsafe {
         match by {
@@ -166,10 +173,17 @@ pub fn clone_and_exec<'a>(
     Ok(Coming { child: cloned?, in_use })
 }
 
-/// What a child uses of this process's memory until it has become another program or has ended: not to be dropped before. Where it is all
-/// the same, it is not freed.
+/// What a child uses of this process's memory and descriptors until it has become another program or has ended: not to be dropped before.
+/// Where it is all the same, it is not freed.
 #[derive(Debug)]
 pub struct InUse(ManuallyDrop<Box<Bare>>);
+
+impl InUse {
+    /// The parent's word.
+    pub fn go(&self) -> Result<(), Errno> {
+        self.0.go.write(1).map(drop)
+    }
+}
 
 impl Drop for InUse {
     fn drop(&mut self) {
@@ -185,76 +199,96 @@ impl Drop for InUse {
 /// Bytes of a child's stack: several times what `become_program` needs in a debug build.
 const STACK: u64 = 0x4000;
 
-/// An [`ExecPlan`] for a child that allocates nothing, by numbers.
+/// What a child uses that allocates nothing.
 #[derive(Debug)]
 struct Bare {
     /// Not 0 while a child uses this.
     in_use: AtomicI32,
     stack: Stack,
-    program: RawFd,
+    /// Becomes readable when the child may go on. Not a pipe: whoever writes to one says that it will sleep (WF_SYNC), and the scheduler would
+    /// move the child to the parent's CPU, which goes on.
+    go: EventFd,
+    /// A pidfd of the launcher, which becomes readable when that has ended. Not a pipe that would hang up: who shares the launcher's
+    /// descriptors would hold its other end.
+    launcher: RawFd,
+    /// Set before the word to go on is given.
+    exec: OnceLock<Exec>,
+}
+
+/// An [`ExecPlan`] by numbers.
+#[derive(Debug)]
+struct Exec {
     argv: Vec<*const libc::c_char>,
-    _arguments: Vec<CString>,
-    go: RawFd,
-    alive: RawFd,
-    not_mine: RawFd,
-    become_mapped: bool,
-    keep: Vec<RawFd>,
-    status: RawFd,
-    before_identity: Option<Errno>,
-    before_exec: Option<Errno>,
+    plan: ExecPlan,
+}
+
+impl Exec {
+    fn new(plan: ExecPlan) -> Self {
+        let arguments = plan.arguments.iter().map(|argument| argument.as_ptr());
+        Self { argv: arguments.chain([std::ptr::null()]).collect(), plan }
+    }
 }
 
 extern "C" fn become_program(bare: u64) -> ! {
     // SAFETY: `clone_and_exec` passes the address of one that is not freed before this process has let go of it.
     let bare = unsafe { &*(bare as *const Bare) };
     let Err((step, errno)) = bare.run();
-    let bytes = encode_failure(step, errno);
-    // SAFETY: the buffer is valid for its length.
-    let _ = unsafe { system_call(libc::SYS_write, [bare.status as u64, bytes.as_ptr() as u64, 6, 0, 0]) };
+    if let Some(exec) = bare.exec.get() {
+        let bytes = encode_failure(step, errno);
+        // SAFETY: the buffer is valid for its length.
+        let _ = unsafe {
+            system_call(libc::SYS_write, [exec.plan.status as u64, bytes.as_ptr() as u64, 6, 0, 0])
+        };
+    }
     loop {
         // SAFETY: ends this process, and nothing of the parent.
         let _ = unsafe { system_call(libc::SYS_exit_group, [127, 0, 0, 0, 0]) };
     }
 }
 
+const DIE_WITH_PARENT: [u64; 5] = [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0, 0, 0];
+
 impl Bare {
     /// Waits for the parent's word and becomes the program. Returns only on failure.
     fn run(&self) -> Result<Infallible, (ExecStep, Errno)> {
-        let die_with_parent = [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0, 0, 0];
-        // SAFETY: numbers only; the closed descriptor is the parent's alone from here on.
-        unsafe {
-            let _ = system_call(libc::SYS_prctl, die_with_parent);
-            let _ = system_call(libc::SYS_close, [self.not_mine as u64, 0, 0, 0, 0]);
-        }
+        // SAFETY: numbers only.
+        let _ = unsafe { system_call(libc::SYS_prctl, DIE_WITH_PARENT) };
         self.wait_for_go().map_err(|errno| (ExecStep::Go, errno))?;
-        if let Some(errno) = self.before_identity {
+        let Exec { argv, plan } = self.exec.get().ok_or((ExecStep::Go, Errno::EINVAL))?;
+        if let Some(errno) = plan.before_identity {
             return Err((ExecStep::Identity, errno));
         }
-        if self.become_mapped {
+        if plan.become_mapped {
             for (call, arguments) in [
                 (libc::SYS_setgroups, [0; 5]),
                 (libc::SYS_setresgid, [0; 5]),
                 (libc::SYS_setresuid, [0; 5]),
                 // The change of uid has reset it.
-                (libc::SYS_prctl, die_with_parent),
+                (libc::SYS_prctl, DIE_WITH_PARENT),
             ] {
                 // SAFETY: numbers only; of no groups there is no list.
                 unsafe { system_call(call, arguments) }.map_err(|errno| (ExecStep::Identity, errno))?;
             }
         }
-        if let Some(errno) = self.before_exec {
+        if let Some(errno) = plan.before_exec {
             return Err((ExecStep::Exec, errno));
         }
-        for fd in &self.keep {
+        // What is done to descriptors from here on must not be done to the launcher's. By close_range(2), which the PD host needs, too, and
+        // hosts that deny namespaces do not deny like unshare(2); it closes nothing, since no descriptor has the highest number.
+        let none = u64::from(libc::c_uint::MAX);
+        // SAFETY: numbers only.
+        unsafe { system_call(libc::SYS_close_range, [none, none, libc::CLOSE_RANGE_UNSHARE as u64, 0, 0]) }
+            .map_err(|errno| (ExecStep::Exec, errno))?;
+        for fd in &plan.keep {
             // SAFETY: F_SETFD takes a number; a bad descriptor is an error, not undefined.
             unsafe { system_call(libc::SYS_fcntl, [*fd as u64, libc::F_SETFD as u64, 0, 0, 0]) }
                 .map_err(|errno| (ExecStep::Exec, errno))?;
         }
         let (path, environment): (&CStr, _) = (c"", [std::ptr::null::<libc::c_char>()]);
         let exec = [
-            self.program as u64,
+            plan.program.as_raw_fd() as u64,
             path.as_ptr() as u64,
-            self.argv.as_ptr() as u64,
+            argv.as_ptr() as u64,
             environment.as_ptr() as u64,
             libc::AT_EMPTY_PATH as u64,
         ];
@@ -264,9 +298,8 @@ impl Bare {
     }
 
     fn wait_for_go(&self) -> Result<(), Errno> {
-        let wait = |fd, events| libc::pollfd { fd, events, revents: 0 };
-        // POLLHUP is told without being asked for (poll(2)).
-        let mut fds = [wait(self.go, libc::POLLIN), wait(self.alive, 0)];
+        let wait = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut fds = [wait(self.go.as_raw_fd()), wait(self.launcher)];
         loop {
             // SAFETY: poll(2) writes to as many entries as it is told there are.
             match unsafe { system_call(libc::SYS_poll, [fds.as_mut_ptr() as u64, 2, u64::MAX, 0, 0]) } {

@@ -2,7 +2,10 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
+
+use super::check;
 
 use super::memory::Stack;
 
@@ -57,6 +60,14 @@ impl Child {
             );
         }
     }
+}
+
+/// A pidfd of a process that cannot be gone meanwhile: this one, or a child that has not been waited for.
+pub fn pidfd(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_open(2) takes numbers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: a fresh descriptor that nobody else owns, with FD_CLOEXEC.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Whose child it becomes.

@@ -6,6 +6,7 @@
 
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use nix::errno::Errno;
@@ -20,11 +21,14 @@ use super::memory::Stack;
 use super::raw::{self, system_call};
 use super::{exit_now, trace};
 
-/// The process that leads it. It ends with this; the session stays as long as anybody is in it.
+/// The process that leads it. It ends with this and what is on order; the session stays as long as anybody is in it.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session(Rc<Led>);
+
+#[derive(Debug)]
+struct Led {
     leader: OnceCell<Child>,
-    desk: Box<Desk>,
+    desk: Desk,
 }
 
 /// Where orders are left and done orders told.
@@ -34,7 +38,7 @@ struct Desk {
     first: AtomicU64,
     /// The addresses of the others.
     given: (OwnedFd, OwnedFd),
-    /// One for each order that is done.
+    /// One when the leader begins, and one for each order that is done.
     done: EventFd,
     stack: Stack,
     parent: Pid,
@@ -81,13 +85,12 @@ impl Order {
 
 /// A child that is on order. Ended, if nobody waits for it.
 #[derive(Debug)]
-pub struct Ordered<'a> {
-    desk: &'a Desk,
-    leader: &'a Child,
+pub struct Ordered {
+    session: Rc<Led>,
     order: Option<Box<Order>>,
 }
 
-impl Ordered<'_> {
+impl Ordered {
     /// Waits for it.
     pub fn child(mut self) -> Result<Child, Errno> {
         self.wait()
@@ -99,27 +102,16 @@ impl Ordered<'_> {
             if let Some(child) = order.child() {
                 return child;
             }
-            let mut fds = [
-                PollFd::new(self.desk.done.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.leader.pidfd.as_fd(), PollFlags::POLLIN),
-            ];
-            let done = match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) if fds[0].any().unwrap_or(false) => self.desk.done.read().map(drop),
-                Ok(_) => Err(Errno::ECHILD),
-                Err(Errno::EINTR) => Ok(()),
-                Err(errno) => Err(errno),
-            };
-            if let Err(errno) = done {
+            if let Err(errno) = self.session.hear() {
                 // Without the leader it is done by now or never will be, so the order is nobody's any more.
-                self.leader.kill();
-                trace::reap(self.leader.pid);
+                self.session.end();
                 return order.child().unwrap_or(Err(errno));
             }
         }
     }
 }
 
-impl Drop for Ordered<'_> {
+impl Drop for Ordered {
     fn drop(&mut self) {
         if let Ok(child) = self.wait() {
             child.kill();
@@ -140,46 +132,43 @@ impl Session {
         let done = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
         make_room(&done, descriptors);
         let (given, first) = (pipe2(OFlag::O_CLOEXEC)?, AtomicU64::new(0));
-        let desk = Box::new(Desk { given, first, done, stack: Stack::new(STACK)?, parent: Pid::this() });
-        Ok(Self { leader: OnceCell::new(), desk })
+        let desk = Desk { given, first, done, stack: Stack::new(STACK)?, parent: Pid::this() };
+        Ok(Self(Rc::new(Led { leader: OnceCell::new(), desk })))
+    }
+
+    /// Makes room for so many descriptors where [`Session::new`] was told of fewer.
+    pub fn make_room(&self, descriptors: i32) {
+        make_room(&self.0.desk.done, descriptors);
     }
 
     /// Has a child cloned by the leader.
     ///
     /// # Safety
     /// What [`Order::carry_out`] asks for holds until it is done.
-    pub(super) unsafe fn order(&self, order: Box<Order>) -> Result<Ordered<'_>, Errno> {
+    pub(super) unsafe fn order(&self, order: Box<Order>) -> Result<Ordered, Errno> {
         let address = std::ptr::from_ref::<Order>(&order) as u64;
-        let leader = match self.leader.get() {
-            Some(leader) => {
-                // Who has read the address sees what was stored before it was written; a pipe takes eight bytes whole (pipe(7)).
-                write(&self.desk.given.1, &address.to_ne_bytes())?;
-                leader
-            }
-            None => {
-                self.desk.first.store(address, Ordering::Relaxed);
-                let leader = self.begin()?;
-                self.leader.get_or_init(|| leader)
-            }
-        };
-        Ok(Ordered { desk: &self.desk, leader, order: Some(order) })
+        let desk = &self.0.desk;
+        let has_begun = self.0.leader.get().is_some();
+        if has_begun {
+            // Who has read the address sees what was stored before it was written; a pipe takes eight bytes whole (pipe(7)).
+            write(&desk.given.1, &address.to_ne_bytes())?;
+        } else {
+            desk.first.store(address, Ordering::Relaxed);
+            let leader = self.0.begin()?;
+            self.0.leader.get_or_init(|| leader);
+        }
+        let ordered = Ordered { session: Rc::clone(&self.0), order: Some(order) };
+        if !has_begun {
+            // A new process is mostly queued where this one runs, and stays there while another CPU idles. So this one gives way, and is woken
+            // up on the other. Whoever waits for the order hears of an error.
+            let _ = ordered.session.hear();
+        }
+        Ok(ordered)
     }
 
     /// Its number, as the kernel tells it of those who are in it. `None` before it has begun.
     pub fn id(&self) -> Option<Pid> {
-        self.leader.get().map(|leader| leader.pid)
-    }
-
-    fn begin(&self) -> Result<Child, Errno> {
-        let mut pidfd = -1;
-        let flags = (libc::CLONE_VM | libc::CLONE_FILES) as u64;
-        let mut args = clone::arguments(flags, Parent::This, &self.desk.stack);
-        args.pidfd = &raw mut pidfd as u64;
-        // SAFETY: the stack is its own, it makes system calls only, and what it uses is freed when it has been reaped (`drop`).
-        unsafe {
-            let pid = raw::clone3(&args, lead, std::ptr::from_ref::<Desk>(&self.desk) as u64)?;
-            Ok(Child::new(pid, pidfd))
-        }
+        self.0.leader.get().map(|leader| leader.pid)
     }
 
     /// A copy of this process, in the session, that does one thing and ends. This process must have no other thread.
@@ -197,12 +186,45 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
+impl Led {
+    fn begin(&self) -> Result<Child, Errno> {
+        let mut pidfd = -1;
+        let flags = (libc::CLONE_VM | libc::CLONE_FILES) as u64;
+        let mut args = clone::arguments(flags, Parent::This, &self.desk.stack);
+        args.pidfd = &raw mut pidfd as u64;
+        // SAFETY: the stack is its own, it makes system calls only, and what it uses is freed when it has been reaped (`drop`).
+        unsafe {
+            let pid = raw::clone3(&args, lead, std::ptr::from_ref::<Desk>(&self.desk) as u64)?;
+            Ok(Child::new(pid, pidfd))
+        }
+    }
+
+    /// Waits until the leader has told something, or has ended.
+    fn hear(&self) -> Result<(), Errno> {
+        let leader = self.leader.get().ok_or(Errno::ECHILD)?;
+        let mut fds = [
+            PollFd::new(self.desk.done.as_fd(), PollFlags::POLLIN),
+            PollFd::new(leader.pidfd.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) if fds[0].any().unwrap_or(false) => self.desk.done.read().map(drop),
+            Ok(_) => Err(Errno::ECHILD),
+            Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn end(&self) {
         if let Some(leader) = self.leader.get() {
             leader.kill();
             trace::reap(leader.pid);
         }
+    }
+}
+
+impl Drop for Led {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -223,6 +245,8 @@ extern "C" fn lead(desk: u64) -> ! {
     let eight_bytes = |fd: &dyn AsRawFd, at: *mut u64| [fd.as_raw_fd() as u64, at as u64, 8, 0, 0];
     let given = eight_bytes(&desk.given.0, &raw mut address);
     let done = eight_bytes(&desk.done, &raw mut one);
+    // SAFETY: eight bytes, of `one`.
+    let _ = unsafe { system_call(libc::SYS_write, done) };
     loop {
         // SAFETY: `Session::order` has left the address and keeps the order until its result is there; eight bytes, of `one` and of
         // `address`.

@@ -86,7 +86,7 @@ const PARENT_DEATH: (&str, &str, i64, [u64; 5], i64) =
 pub fn launcher(launch: &Launch) -> ExitCode {
     sys::descriptor::raise_limit().unwrap();
     let signals = prepare::take_signals().unwrap();
-    let resources = launch::prepare(launch).unwrap();
+    let resources = launch::prepare(launch, None).unwrap();
     let running = launch::start(launch, &resources, &signals, &Shipped).unwrap();
     let pid = running[0].child.pid;
     let stand = trace::registers(pid).unwrap();

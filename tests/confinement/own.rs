@@ -157,7 +157,7 @@ pub fn launcher(kind: &str, system: &str) -> ExitCode {
     };
     sys::descriptor::raise_limit().unwrap();
     let signals = prepare::take_signals().unwrap();
-    let resources = launch::prepare(&launch).unwrap();
+    let resources = launch::prepare(&launch, None).unwrap();
     let running = launch::start(&launch, &resources, &signals, &seam).unwrap();
     let until = Until { idle: true, limit: None };
     let options = monitor::Options { console: Mode::Prefixed, until, policy: Policy::Continue };

@@ -126,7 +126,7 @@ fn reached(stops: &[&str]) -> BTreeSet<i64> {
 pub fn launcher(launch: &Launch) -> ExitCode {
     sys::descriptor::raise_limit().unwrap();
     let signals = prepare::take_signals().unwrap();
-    let resources = launch::prepare(launch).unwrap();
+    let resources = launch::prepare(launch, None).unwrap();
     let running = launch::start(launch, &resources, &signals, &Shipped).unwrap();
     for pd in &running {
         let (pid, name) = (pd.child.pid, &launch.plan.pd(pd.index).name);

@@ -187,7 +187,7 @@ pub fn launcher(filters: &str) -> ExitCode {
     launch.filters = serde_json::from_slice(&fs::read(filters).unwrap()).unwrap();
     sys::descriptor::raise_limit().unwrap();
     let signals = prepare::take_signals().unwrap();
-    let resources = launch::prepare(&launch).unwrap();
+    let resources = launch::prepare(&launch, None).unwrap();
     match launch::start(&launch, &resources, &signals, &FailsAt(Some(Step::Seal))) {
         Ok(_) => eprintln!("the start did not fail"),
         Err(error) => eprintln!("{error}"),

@@ -6,6 +6,7 @@ mod common;
 
 mod board;
 mod cases;
+mod early;
 mod fail;
 mod hold;
 mod kill;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         look::cases(&mut cases, &stage);
         hold::cases(&mut cases, &stage);
         newborn::cases(&mut cases, &stage);
+        early::cases(&mut cases, &stage);
         kill::cases(&mut cases, &stage);
     }
     cases.finish()

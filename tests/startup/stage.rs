@@ -122,10 +122,20 @@ impl Stage {
         Running::start(command)
     }
 
+    /// Makes a file the user's own.
+    pub fn give(&self, path: &Path) {
+        self.world.give(path);
+    }
+
     /// The system with the shipped binary as its launcher.
     pub fn shipped(&self) -> Command {
+        self.shipped_with(&["run", "three.system"])
+    }
+
+    /// The shipped binary with other arguments.
+    pub fn shipped_with(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.command();
-        command.args(["run", "three.system"]);
+        command.args(arguments);
         command
     }
 
