@@ -201,6 +201,7 @@ fn launch_of(system: &Path) -> Launch {
         schedule: launch::Schedule::Linux,
         wait: launch::Wait::Auto,
         realtime: false,
+        again: false,
         allow_wx: false,
     };
     prepare::launch(&wishes).expect("a valid system").launch

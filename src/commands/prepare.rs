@@ -47,6 +47,8 @@ pub struct Wishes<'a> {
     pub wait: Wait,
     /// `--realtime`
     pub realtime: bool,
+    /// `--on-fault restart`
+    pub again: bool,
     /// `--allow wx`
     pub allow_wx: bool,
 }
@@ -98,6 +100,7 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
         schedule: wishes.schedule,
         wait: wishes.wait,
         realtime: wishes.realtime,
+        again: wishes.again,
         libmicrokit: embedded::LIBMICROKIT,
     };
     Ok(Prepared { loaded, launch, timings })

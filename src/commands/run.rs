@@ -69,6 +69,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Exit> {
         schedule: args.schedule.into(),
         wait: args.wait.into(),
         realtime: args.realtime,
+        again: args.on_fault == OnFault::Restart,
         allow_wx: args.allow.contains(&Allow::Wx),
     })
 }
@@ -89,11 +90,11 @@ fn launch_and_watch<S: Seam>(
     };
     let mut resources = launch::prepare(launch, early)?;
     timings.done("creating memory and pipes");
-    let running = launch::start(launch, &resources, &signals, seam)?;
+    let confinement = || launch::begin_to_confine(launch, &resources, seam);
+    let running = launch::start_and(launch, &resources, &signals, seam, confinement)?;
     timings.done("starting the PDs");
     // Whatever is opened, is opened before this.
-    let again = args.on_fault == OnFault::Restart;
-    if let Err(error) = launch::confine(launch, &mut resources, seam, again) {
+    if let Err(error) = launch::confine(launch, &mut resources, seam) {
         launch::end_all(running.iter().map(|pd| &pd.child));
         return Err(error);
     }

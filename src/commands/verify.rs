@@ -67,6 +67,7 @@ fn prove(args: &VerifyArgs) -> Result<Proof, Exit> {
         schedule: Schedule::Linux,
         wait: Wait::Auto,
         realtime: false,
+        again: false,
         allow_wx: true,
     };
     let Prepared { loaded, launch, .. } = prepare::launch(&wishes)?;

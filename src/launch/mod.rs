@@ -14,9 +14,9 @@ mod starter;
 
 pub use early::{Early, begin};
 pub use identity::Identity;
-pub use own::confine;
+pub use own::{begin_to_confine, confine};
 pub use prepare::{Resources, prepare};
-pub use start::{RunningPd, end_all, start, start_again};
+pub use start::{RunningPd, end_all, start, start_again, start_and};
 pub use starter::Starter;
 
 use std::sync::Arc;
@@ -48,14 +48,16 @@ pub struct Launch {
     pub wait: Wait,
     /// PDs get SCHED_FIFO where the host allows it.
     pub realtime: bool,
+    /// PDs without a parent that fault are started again.
+    pub again: bool,
     /// libmicrokit.so
     pub libmicrokit: &'static [u8],
 }
 
 impl Launch {
-    /// Some PD has a parent, which may start it again when its process has ended.
-    fn has_children(&self) -> bool {
-        self.plan.pds.iter().any(|pd| pd.parent.is_some())
+    /// Some PD may be started again when its process has ended: one with a parent always may.
+    fn restarts(&self) -> bool {
+        self.again || self.plan.pds.iter().any(|pd| pd.parent.is_some())
     }
 }
 

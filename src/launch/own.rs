@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use ::landlock::{RulesetError, RulesetStatus, Scope};
+use ::landlock::{RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope};
 use nix::errno::Errno;
 
 use super::{Launch, LaunchError, Resources, Starter};
@@ -23,41 +23,80 @@ use crate::policy::landlock::{self, Handled};
 use crate::policy::{PlanValues, Policy, PolicyError, Program, syscall_name};
 use crate::sys::{privilege, seccomp, signals};
 
+/// What takes nothing from this process that the start of a PD needs.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// `None` where a test leaves the filter out.
+    programs: Option<Vec<Program>>,
+    ruleset: RulesetCreated,
+}
+
+impl Made {
+    pub(super) fn new<S: Seam>(
+        launch: &Launch,
+        starter: Option<&Starter>,
+        seam: &S,
+    ) -> Result<Self, LaunchError> {
+        // What exec could give to a process; the PDs' and the one that starts them again are there.
+        privilege::bound(&[]).map_err(io::Error::from).map_err(failed)?;
+        let programs = filter(starter, seam).map_err(io::Error::other).map_err(failed)?;
+        let ruleset = ruleset(launch.landlock_abi).map_err(io::Error::other).map_err(failed)?;
+        Ok(Self { programs, ruleset })
+    }
+}
+
+fn failed(source: io::Error) -> LaunchError {
+    LaunchError::Confined { what: "confining the launcher itself".into(), source }
+}
+
+/// Does what can be done of [`confine`] as soon as every PD's process is there, while they start. What only is known when there is a process that
+/// starts PDs again, must wait for it.
+///
+/// # Errors
+/// A layer cannot be had.
+pub fn begin_to_confine<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    seam: &S,
+) -> Result<(), LaunchError> {
+    if !launch.restarts() {
+        resources.own.replace(Some(Made::new(launch, None, seam)?));
+    }
+    Ok(())
+}
+
 /// Gives up whatever watching needs not. From here on this process can open no file: what is to be written later is opened
-/// before, and written through its descriptor. With `again`, PDs that fault are started again; those with a parent always may be.
+/// before, and written through its descriptor.
 ///
 /// # Errors
 /// A layer cannot be had, or has no effect: then no PD may run.
-pub fn confine<S: Seam>(
-    launch: &Launch,
-    resources: &mut Resources,
-    seam: &S,
-    again: bool,
-) -> Result<(), LaunchError> {
-    if again || launch.has_children() {
+pub fn confine<S: Seam>(launch: &Launch, resources: &mut Resources, seam: &S) -> Result<(), LaunchError> {
+    if launch.restarts() {
         resources.starter = Some(Starter::new(launch, resources, seam)?);
     }
     // Its leader has all that this process has, and nothing more to do.
     resources.session = None;
-    let failed = |source| LaunchError::Confined { what: "confining the launcher itself".into(), source };
-    try_confine(launch, resources, seam).map_err(failed)?;
+    let made = match resources.own.take() {
+        Some(made) => made,
+        None => Made::new(launch, resources.starter.as_ref(), seam)?,
+    };
+    try_confine(made, seam).map_err(failed)?;
     seam.confined(resources.starter.as_ref().map(Starter::pid));
     Ok(())
 }
 
-fn try_confine<S: Seam>(launch: &Launch, resources: &Resources, seam: &S) -> io::Result<()> {
+fn try_confine<S: Seam>(made: Made, seam: &S) -> io::Result<()> {
     seam.before_own()?;
-    let programs = filter(resources, seam).map_err(io::Error::other)?;
     privilege::no_new_privileges()?;
     privilege::give_up_capabilities(&[])?;
     if seam.own_landlock() {
-        let status = restrict(launch.landlock_abi).map_err(io::Error::other)?;
+        let status = made.ruleset.no_new_privs(false).restrict_self().map_err(io::Error::other)?;
         let opened = File::open("/").map_err(|error| error.raw_os_error());
-        if status != RulesetStatus::FullyEnforced || !matches!(opened, Err(Some(libc::EACCES))) {
+        if status.ruleset != RulesetStatus::FullyEnforced || !matches!(opened, Err(Some(libc::EACCES))) {
             return Err(Errno::EOPNOTSUPP.into());
         }
     }
-    if let Some(programs) = programs {
+    if let Some(programs) = made.programs {
         signals::end_at_denied_call(Exit::Internal as i32, syscall_name)?;
         // The strict program is the last: behind it nothing can be installed.
         programs.iter().try_for_each(|program| seccomp::install(&program.words))?;
@@ -65,8 +104,7 @@ fn try_confine<S: Seam>(launch: &Launch, resources: &Resources, seam: &S) -> io:
     Ok(())
 }
 
-fn filter<S: Seam>(resources: &Resources, seam: &S) -> Result<Option<Vec<Program>>, PolicyError> {
-    let starter = resources.starter.as_ref();
+fn filter<S: Seam>(starter: Option<&Starter>, seam: &S) -> Result<Option<Vec<Program>>, PolicyError> {
     // No descriptor and no process has these numbers where there is no starter.
     let socket = starter.map_or(u64::from(u32::MAX), |starter| starter.socket().as_raw_fd() as u64);
     let pid = starter.map_or(u64::MAX, |starter| starter.pid().as_raw() as u64);
@@ -77,8 +115,7 @@ fn filter<S: Seam>(resources: &Resources, seam: &S) -> Result<Option<Vec<Program
 
 /// Everything that this host's Landlock can deny, but signals: PDs are outside of the domain, and must be ended. The filter leaves one
 /// signal, to those whose descriptors are held.
-fn restrict(abi: i32) -> Result<RulesetStatus, RulesetError> {
+fn ruleset(abi: i32) -> Result<RulesetCreated, RulesetError> {
     let all = landlock::handled(abi);
-    let ruleset = Handled { scope: all.scope & !Scope::Signal, ..all }.ruleset()?;
-    Ok(ruleset.restrict_self()?.ruleset)
+    Handled { scope: all.scope & !Scope::Signal, ..all }.ruleset()
 }

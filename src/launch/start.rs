@@ -54,17 +54,29 @@ pub(super) struct Starting {
     pub in_use: Option<InUse>,
 }
 
-/// Starts every PD and waits until all are ready. On an error every process is gone and reaped.
+/// Starts every PD and waits until all are ready; once with the same resources. On an error every process is gone and reaped.
 pub fn start<S: Seam>(
     launch: &Launch,
     resources: &Resources,
     signals: &SignalFd,
     seam: &S,
 ) -> Result<Vec<RunningPd>, LaunchError> {
+    start_and(launch, resources, signals, seam, || Ok(()))
+}
+
+/// [`start`]; `meanwhile`, when every process is there and goes its own way, this one does something else.
+pub fn start_and<S: Seam>(
+    launch: &Launch,
+    resources: &Resources,
+    signals: &SignalFd,
+    seam: &S,
+    meanwhile: impl FnOnce() -> Result<(), LaunchError>,
+) -> Result<Vec<RunningPd>, LaunchError> {
     let pds: Vec<&PdPlan> = launch.plan.pds.iter().collect();
     let mut starting = Vec::new();
     let by = By::Session(resources.session()?);
     let outcome = spawn_all(launch, resources, seam, Identity::of_launcher(), by, &pds, &mut starting)
+        .and_then(|()| meanwhile())
         .and_then(|()| wait_until_ready(launch, signals, &mut starting));
     finish(launch, starting, outcome, |pd| {
         procfs::open(pd.child.pid).map_err(|error| cannot_open(launch, pd, &error))
@@ -167,6 +179,12 @@ pub(super) fn spawn_all<S: Seam>(
         for pd in pds.by_ref().take(AHEAD - begun.len()) {
             begun
                 .push_back(begin(launch, resources, (identity, by), seam, &program, pd).map_err(failed(pd))?);
+        }
+        if let By::Session(session) = by
+            && pds.len() == 0
+            && !launch.restarts()
+        {
+            session.close();
         }
         let Some(oldest) = begun.pop_front() else { return Ok(()) };
         let pd = oldest.pd;

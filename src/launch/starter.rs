@@ -154,6 +154,7 @@ fn serve<S: Seam>(
 ) -> Result<(), Errno> {
     privilege::die_with(launcher)?;
     privilege::no_new_privileges()?;
+    privilege::bound(&CAPABILITIES)?;
     privilege::give_up_capabilities(&CAPABILITIES)?;
     let mut last = None;
     loop {

@@ -82,15 +82,16 @@ pub fn drop_capabilities() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Gives up every capability but these, for good as far as this process may say so: without CAP_SETPCAP the bounding set and the
-/// securebits stay, and mean nothing to a process with no_new_privs that has no capability. What is kept can be used, not handed on.
+/// No exec gives this process any capability but these, as far as it may say so: without CAP_SETPCAP the bounding set and the securebits stay,
+/// and mean nothing to a process with no_new_privs that has no capability. What it has, it keeps.
+pub fn bound(but: &[Capability]) -> Result<(), Errno> {
+    if has(Capability::CAP_SETPCAP) { bound_to(but) } else { Ok(()) }
+}
+
+/// Gives up every capability but these. What is kept can be used, not handed on: [`bound`] comes before.
 pub fn give_up_capabilities(but: &[Capability]) -> Result<(), Errno> {
     let failed = |_| Errno::EPERM;
-    let may_bound = has(Capability::CAP_SETPCAP);
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
-    if may_bound {
-        bound_to(but)?;
-    }
     let has = caps::read(None, CapSet::Permitted).map_err(failed)?;
     let kept: CapsHashSet = but.iter().copied().filter(|kept| has.contains(kept)).collect();
     caps::clear(None, CapSet::Inheritable).map_err(failed)?;

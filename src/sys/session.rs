@@ -120,6 +120,9 @@ impl Drop for Ordered {
     }
 }
 
+/// In place of an order's address.
+const NO_MORE: u64 = 0;
+
 /// Bytes of its stack: several times what [`lead`] needs in a debug build.
 const STACK: u64 = 0x4000;
 /// Bytes of the stack of a copy of this process.
@@ -164,6 +167,12 @@ impl Session {
             let _ = ordered.session.hear();
         }
         Ok(ordered)
+    }
+
+    /// There are no more orders: the leader ends behind those that are given. Who orders all the same hears that it has.
+    pub fn close(&self) {
+        // If that fails it is killed at the end.
+        let _ = write(&self.0.desk.given.1, &NO_MORE.to_ne_bytes());
     }
 
     /// Its number, as the kernel tells it of those who are in it. `None` before it has begun.
@@ -254,6 +263,9 @@ extern "C" fn lead(desk: u64) -> ! {
             (*((&raw const address).read_volatile() as *const Order)).carry_out();
             let _ = system_call(libc::SYS_write, done);
             while system_call(libc::SYS_read, given) != Ok(8) {}
+            while (&raw const address).read_volatile() == NO_MORE {
+                let _ = system_call(libc::SYS_exit_group, [0; 5]);
+            }
         }
     }
 }

@@ -130,6 +130,7 @@ pub fn launcher(kind: &str, system: &str) -> ExitCode {
         schedule: Schedule::Linux,
         wait: mk_sandbox::launch::Wait::Auto,
         realtime: false,
+        again: false,
         allow_wx: false,
     };
     let mut launch = prepare::launch(&wishes).unwrap().launch;

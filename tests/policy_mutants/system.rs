@@ -181,6 +181,7 @@ pub fn launcher(filters: &str) -> ExitCode {
         schedule: Schedule::Linux,
         wait: Wait::Auto,
         realtime: false,
+        again: false,
         allow_wx: false,
     };
     let mut launch = prepare::launch(&wishes).unwrap().launch;
@@ -193,6 +194,7 @@ pub fn launcher(filters: &str) -> ExitCode {
         Err(error) => eprintln!("{error}"),
     }
     let seam = FailsAt(None);
+    let resources = launch::prepare(&launch, None).unwrap();
     let running = match launch::start(&launch, &resources, &signals, &seam) {
         Ok(running) => running,
         Err(error) => {
