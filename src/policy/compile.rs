@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
+    TargetArch, sock_filter,
 };
 use serde::{Deserialize, Serialize};
 
@@ -288,16 +288,19 @@ impl Policy {
         matched: SeccompAction,
     ) -> Result<Program, PolicyError> {
         let fault = |source| PolicyError::Compiler { filter: self.filter.clone(), source };
-        let rules = chains.into_rules().map_err(fault)?;
-        let filter = SeccompFilter::new(rules, mismatch, matched, TargetArch::x86_64).map_err(fault)?;
-        let program = BpfProgram::try_from(filter).map_err(fault)?;
-        let words = program.iter().map(|step| {
-            u64::from(step.code)
-                | u64::from(step.jt) << 16
-                | u64::from(step.jf) << 24
-                | u64::from(step.k) << 32
-        });
-        Ok(Program { name, words: words.collect() })
+        let mut rules = chains.into_rules().map_err(fault)?;
+        let count = rules.len().isqrt().max(1);
+        let mut parts = Vec::new();
+        while let Some((first, _)) = rules.first_key_value() {
+            let first = *first;
+            let rest = rules.keys().nth(count).copied().map(|next| rules.split_off(&next));
+            let part = std::mem::replace(&mut rules, rest.unwrap_or_default());
+            let filter = SeccompFilter::new(part, mismatch.clone(), matched.clone(), TargetArch::x86_64);
+            let part = filter.and_then(BpfProgram::try_from).map_err(fault)?;
+            parts.push((first, part.iter().map(word).collect()));
+        }
+        let words = joined(parts).ok_or_else(|| fault(seccompiler::BackendError::FilterTooLarge(LONGEST)))?;
+        Ok(Program { name, words })
     }
 
     fn fault(&self, rule: &Rule, problem: &str) -> PolicyError {
@@ -307,6 +310,38 @@ impl Policy {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// A program must be shorter (BPF_MAXINSNS).
+const LONGEST: usize = 4096;
+
+fn word(step: &sock_filter) -> u64 {
+    u64::from(step.code) | u64::from(step.jt) << 16 | u64::from(step.jf) << 24 | u64::from(step.k) << 32
+}
+
+/// One program of several that each know some numbers, from a first one on, in ascending order. seccompiler's compares a call's number with one
+/// after the other, and for its bitmap of calls that are always allowed the kernel goes through a new program with every number there is
+/// (seccomp_cache_prepare): most of the time that installing a filter takes. A part checks the architecture and loads the number itself.
+fn joined(parts: Vec<(i64, Vec<u64>)>) -> Option<Vec<u64>> {
+    const LOAD_NUMBER: u64 = 0x20;
+    const AT_LEAST: u64 = 0x35;
+    const JUMP: u64 = 0x05;
+    let mut tail = Vec::new();
+    let mut choice = Vec::new();
+    let mut starts = Vec::new();
+    for (first, part) in parts {
+        starts.push((u64::try_from(first).ok()?, tail.len()));
+        tail.extend(part);
+    }
+    choice.push(LOAD_NUMBER);
+    let (_, others) = starts.split_first()?;
+    for (index, (first, start)) in others.iter().enumerate().rev() {
+        // Behind this pair stand those of the parts before, then the parts.
+        let distance = 2 * index + start;
+        choice.extend([AT_LEAST | 1 << 24 | first << 32, JUMP | u64::try_from(distance).ok()? << 32]);
+    }
+    choice.extend(tail);
+    (choice.len() < LONGEST).then_some(choice)
 }
 
 /// Alternatives by call; an empty list of conditions among them stands for "whatever the arguments".
