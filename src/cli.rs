@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::io;
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use crate::commands::{
     bench, cc, check, doctor, explain, graph, lock, policy, run, say, sdk, show, verify, writer,
 };
 use crate::exit::Exit;
+use crate::launch::Early;
 use crate::pd;
 
 const EXIT_CODES: &str = "\
@@ -78,8 +80,11 @@ pub fn main() -> ExitCode {
     // Before anything of the command line exists: a PD's process must never come near it.
     pd::entry::<pd::Shipped>();
     writer::entry();
-    match Cli::try_parse() {
-        Ok(cli) => cli.command.run(),
+    let mut arguments = env::args_os().skip(1);
+    let is_run = arguments.next().is_some_and(|first| first == "run");
+    let early = is_run.then(|| run::early(arguments, &pd::Shipped)).flatten();
+    match parse(is_run) {
+        Ok(command) => command.run(early),
         Err(error) => {
             // Help and version are no errors for clap's exit code either; a closed standard output changes nothing.
             let _ = error.print();
@@ -88,13 +93,29 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// `run` by itself, as it is in [`Cli`].
+#[derive(Debug, Parser)]
+struct RunAlone {
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+/// The definition of all commands takes longer to make than that of one, and a start waits for it. What the one does not take, help included,
+/// is for the whole to answer.
+fn parse(is_run: bool) -> Result<Command, clap::Error> {
+    if is_run && let Ok(alone) = RunAlone::try_parse_from(env::args_os().skip(1)) {
+        return Ok(Command::Run(alone.args));
+    }
+    Cli::try_parse().map(|cli| cli.command)
+}
+
 impl Command {
-    fn run(self) -> ExitCode {
+    fn run(self, early: Option<Early>) -> ExitCode {
         if let Some(log) = self.log() {
             start_log(log);
         }
         match self {
-            Self::Run(args) => run::run(&args, &pd::Shipped).into(),
+            Self::Run(args) => run::run(&args, early, &pd::Shipped).into(),
             Self::Check(args) => check::run(&args).into(),
             Self::Show(args) => show::run(&args).into(),
             Self::Graph(args) => graph::run(&args).into(),
@@ -155,6 +176,34 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_by_itself_takes_what_it_takes_among_the_others() {
+        let alone = |words: &[&str]| RunAlone::try_parse_from(words).map(|alone| format!("{:?}", alone.args));
+        let among = |words: &[&str]| {
+            let words = [&["mk-sandbox"], words].concat();
+            Cli::try_parse_from(words).map(|cli| match cli.command {
+                Command::Run(args) => format!("{args:?}"),
+                other => panic!("{other:?}"),
+            })
+        };
+        for words in [
+            &["run", "x.system"][..],
+            &["run", "--build", "--until-idle", "--timeout", "3", "x.system", "-vv"],
+            &["run", "--search-path", "a", "--search-path=b", "--allow=wx", "--tier=compat", "--", "-x"],
+        ] {
+            assert_eq!(alone(words).unwrap(), among(words).unwrap());
+        }
+        for words in [
+            &["run"][..],
+            &["run", "-h"],
+            &["run", "--version"],
+            &["run", "x", "y"],
+            &["run", "-q", "-v", "x"],
+        ] {
+            assert_eq!(alone(words).unwrap_err().kind(), among(words).unwrap_err().kind(), "{words:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::told;
 use crate::diagnostic::{self, Diagnostic, Severity, Source};
 use crate::exit::Exit;
 use crate::sdf::{self, Arch, System};
+use crate::sys::scheduling;
 
 /// A system file that is valid.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub fn system(path: &Path, extra: &[PathBuf], arch: Arch) -> Result<Loaded, Exit
 
 /// What a file is judged by on this host.
 pub(super) fn options(search_path: &[PathBuf], arch: Arch) -> sdf::Options {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus = scheduling::cpus();
     sdf::Options { search_path: search_path.to_vec(), arch, cpus: u32::try_from(cpus).unwrap_or(u32::MAX) }
 }
 

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::plan::{self, PdPlan, Plan};
 use crate::policy::{Answer, Otherwise, Policy, PolicyError, Rule, landlock};
 use crate::report::rights::{Pd, namespaces};
-use crate::sys::probe;
+use crate::sys::{probe, scheduling};
 
 /// Prints the policy of every PD, or of the one asked for.
 pub fn run(args: &PolicyArgs) -> Exit {
@@ -36,7 +36,7 @@ fn internal(error: &str) -> Exit {
 /// An error is told when this returns its exit code.
 fn report(args: &PolicyArgs) -> Result<Report, Exit> {
     let loaded = load::system(&args.system, &args.search_path, args.arch)?;
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus = scheduling::cpus();
     let options = plan::Options { heap_size: args.heap_size, cpus, allow_wx: true };
     let plan = Plan::of(&loaded.system, &options).map_err(|errors: Vec<Diagnostic>| {
         load::tell(&loaded.source, &errors);

@@ -24,7 +24,7 @@ use crate::policy::{Filters, PlanValues};
 use crate::report::Timings;
 use crate::sdf::{self, Arch, ProtectionDomain, Span, System};
 use crate::sys::probe::Tier;
-use crate::sys::signals;
+use crate::sys::{scheduling, signals};
 
 /// What the command line says about a launch.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub fn launch(wishes: &Wishes) -> Result<Prepared, Exit> {
         load::tell(source, &diagnostics);
         Exit::Invalid
     };
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus = scheduling::cpus();
     let options = plan::Options { heap_size: wishes.heap_size, cpus, allow_wx: wishes.allow_wx };
     let plan = Plan::of(system, &options).map_err(told)?;
     timings.done("planning");

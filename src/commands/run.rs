@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io;
 
 use nix::sys::signalfd::SignalFd;
@@ -17,10 +18,19 @@ use crate::pd::Seam;
 use crate::report::outcome::Stage;
 use crate::report::{self, Timings};
 use crate::sys::descriptor;
-use crate::sys::probe::Tier;
+
+/// Has the first PD's process cloned before the command line is parsed, which takes about as long as all else up to the plan. `arguments` are
+/// those of `run`; should they be wrong, all that is lost is the process.
+pub fn early<S: Seam>(arguments: impl IntoIterator<Item = OsString>, seam: &S) -> Option<Early> {
+    // A lower tier first finds out by processes of its own what the host offers, and compilers of images are processes, too.
+    let needs_processes = |argument: OsString| {
+        ["--tier", "--build"].iter().any(|name| argument.to_string_lossy().starts_with(name))
+    };
+    if arguments.into_iter().any(needs_processes) { None } else { launch::begin(seam) }
+}
 
 /// Runs the system until it ends; says everything there is to say and returns the exit code.
-pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
+pub fn run<S: Seam>(args: &RunArgs, early: Option<Early>, seam: &S) -> Exit {
     let report = match Pending::new(args) {
         Ok(report) => report,
         Err(exit) => return exit,
@@ -37,8 +47,6 @@ pub fn run<S: Seam>(args: &RunArgs, seam: &S) -> Exit {
         Some(report) => report.write(stage, exit),
         None => exit,
     };
-    // A lower tier first finds out by processes of its own what the host offers, and compilers of images are processes, too.
-    let early = (args.tier == Tier::Full && !args.build).then(|| launch::begin(seam)).flatten();
     let Prepared { loaded, launch, mut timings } = match prepare(args) {
         Ok(prepared) => prepared,
         Err(exit) => return write(Stage::Refused, exit),

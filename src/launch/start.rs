@@ -76,7 +76,11 @@ pub fn start_and<S: Seam>(
     let mut starting = Vec::new();
     let by = By::Session(resources.session()?);
     let outcome = spawn_all(launch, resources, seam, Identity::of_launcher(), by, &pds, &mut starting)
-        .and_then(|()| meanwhile())
+        .and_then(|()| {
+            // A child that has not run yet may be queued where this process runs, and would stay there while another CPU idles.
+            starting.last().and_then(|pd| pd.in_use.as_ref()).map(InUse::give_way);
+            meanwhile()
+        })
         .and_then(|()| wait_until_ready(launch, signals, &mut starting));
     finish(launch, starting, outcome, |pd| {
         procfs::open(pd.child.pid).map_err(|error| cannot_open(launch, pd, &error))

@@ -185,6 +185,26 @@ impl InUse {
     }
 }
 
+impl InUse {
+    /// Gives the CPU to the child until it has become the program or has ended, or for a millisecond.
+    pub fn give_way(&self) {
+        let limit = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let child = self.0.in_use.load(Ordering::Acquire);
+        if child != 0 {
+            // SAFETY: futex(2) reads the word and the time. CLONE_CHILD_CLEARTID wakes up who waits there, not by a private futex.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_futex,
+                    self.0.in_use.as_ptr(),
+                    libc::FUTEX_WAIT,
+                    child,
+                    &raw const limit,
+                );
+            }
+        }
+    }
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
         // The kernel stores the child's number before that runs (CLONE_PARENT_SETTID), and 0 when it lets go of this memory, after its last

@@ -1,5 +1,7 @@
 //! Where and how a process is scheduled by Linux, set from outside (sched_setaffinity(2), setpriority(2), sched_setscheduler(2)).
 
+use std::sync::OnceLock;
+
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -11,6 +13,12 @@ pub fn pin(pid: Pid, cpu: u32) -> Result<(), Errno> {
     let mut set = CpuSet::new();
     set.set(cpu as usize)?;
     sched_setaffinity(pid, &set)
+}
+
+/// On how many CPUs' worth of time this process may run: by its affinity and by cgroup quotas, which takes files to read, so it is asked once.
+pub fn cpus() -> usize {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// This thread's nice value, -20 to 19.

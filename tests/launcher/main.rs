@@ -39,7 +39,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().peekable();
     if arguments.next_if(|_| true).is_some() && arguments.peek().is_some_and(|first| first == LAUNCHER) {
         let launcher = Launcher::parse_from(arguments);
-        return run::run(&launcher.run, &TestSeam::from_argument(&launcher.seam)).into();
+        let seam = TestSeam::from_argument(&launcher.seam);
+        return run::run(&launcher.run, run::early([], &seam), &seam).into();
     }
     let wanted = arguments.find(|word| !word.starts_with('-'));
     let mut cases = Cases::new(wanted);

@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn launch(launcher: &Launcher) -> ExitCode {
     let seam = TestSeam::from_argument(&launcher.seam);
     let before = descriptors();
-    let exit = run::run(&launcher.run, &seam);
+    let exit = run::run(&launcher.run, run::early([], &seam), &seam);
     let after = descriptors();
     if before == after {
         return exit.into();
