@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::check;
@@ -13,6 +13,18 @@ pub fn pin(pid: Pid, cpu: u32) -> Result<(), Errno> {
     let mut set = CpuSet::new();
     set.set(cpu as usize)?;
     sched_setaffinity(pid, &set)
+}
+
+/// Moves a new child that is queued where this process runs to another CPU, if there is one that both may use; a process is moved at once, and may
+/// use all of them again when this returns. An error: it may not.
+pub fn put_elsewhere(child: Pid) -> Result<(), Errno> {
+    let (Ok(all), Ok(here)) = (sched_getaffinity(Pid::from_raw(0)), sched_getcpu()) else { return Ok(()) };
+    let mut others = all;
+    let none = CpuSet::new();
+    if others.unset(here).is_err() || others == none || sched_setaffinity(child, &others).is_err() {
+        return Ok(());
+    }
+    sched_setaffinity(child, &all)
 }
 
 /// On how many CPUs' worth of time this process may run: by its affinity and by cgroup quotas, which takes files to read, so it is asked once.

@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -19,7 +19,7 @@ use super::clone::{self, Child, Parent};
 use super::descriptor::make_room;
 use super::memory::Stack;
 use super::raw::{self, system_call};
-use super::{exit_now, trace};
+use super::{exit_now, scheduling, trace};
 
 /// The process that leads it. It ends with this and what is on order; the session stays as long as anybody is in it.
 #[derive(Debug)]
@@ -34,11 +34,12 @@ struct Led {
 /// Where orders are left and done orders told.
 #[derive(Debug)]
 struct Desk {
-    /// The address of the first [`Order`].
-    first: AtomicU64,
-    /// The addresses of the others.
+    /// Becomes readable when the leader may begin. Not a pipe: whoever writes to one says that it will sleep (WF_SYNC), and the scheduler would
+    /// take the leader back to the CPU of this process, which goes on.
+    begin: EventFd,
+    /// The addresses of [`Order`]s.
     given: (OwnedFd, OwnedFd),
-    /// One when the leader begins, and one for each order that is done.
+    /// One for each order that is done.
     done: EventFd,
     stack: Stack,
     parent: Pid,
@@ -134,8 +135,8 @@ impl Session {
     pub fn new(descriptors: i32) -> Result<Self, Errno> {
         let done = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
         make_room(&done, descriptors);
-        let (given, first) = (pipe2(OFlag::O_CLOEXEC)?, AtomicU64::new(0));
-        let desk = Desk { given, first, done, stack: Stack::new(STACK)?, parent: Pid::this() };
+        let (begin, given) = (EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
+        let desk = Desk { begin, given, done, stack: Stack::new(STACK)?, parent: Pid::this() };
         Ok(Self(Rc::new(Led { leader: OnceCell::new(), desk })))
     }
 
@@ -150,23 +151,23 @@ impl Session {
     /// What [`Order::carry_out`] asks for holds until it is done.
     pub(super) unsafe fn order(&self, order: Box<Order>) -> Result<Ordered, Errno> {
         let address = std::ptr::from_ref::<Order>(&order) as u64;
-        let desk = &self.0.desk;
-        let has_begun = self.0.leader.get().is_some();
-        if has_begun {
-            // Who has read the address sees what was stored before it was written; a pipe takes eight bytes whole (pipe(7)).
-            write(&desk.given.1, &address.to_ne_bytes())?;
-        } else {
-            desk.first.store(address, Ordering::Relaxed);
-            let leader = self.0.begin()?;
-            self.0.leader.get_or_init(|| leader);
+        let Led { leader, desk } = &*self.0;
+        let new = match leader.get() {
+            Some(_) => None,
+            None => {
+                let child = self.0.begin()?;
+                Some(leader.get_or_init(|| child))
+            }
+        };
+        // Who has read the address sees what was stored before it was written; a pipe takes eight bytes whole (pipe(7)).
+        write(&desk.given.1, &address.to_ne_bytes())?;
+        if let Some(leader) = new {
+            // The kernel mostly queues a new process where this one runs, and leaves it there while another CPU idles. What the leader clones
+            // has the affinity that the leader has then: all of it, before it may begin.
+            let placed = scheduling::put_elsewhere(leader.pid).and_then(|()| desk.begin.write(1));
+            placed.inspect_err(|_| self.0.end())?;
         }
-        let ordered = Ordered { session: Rc::clone(&self.0), order: Some(order) };
-        if !has_begun {
-            // A new process is mostly queued where this one runs, and stays there while another CPU idles. So this one gives way, and is woken
-            // up on the other. Whoever waits for the order hears of an error.
-            let _ = ordered.session.hear();
-        }
-        Ok(ordered)
+        Ok(Ordered { session: Rc::clone(&self.0), order: Some(order) })
     }
 
     /// There are no more orders: the leader ends behind those that are given. Who orders all the same hears that it has.
@@ -250,22 +251,23 @@ extern "C" fn lead(desk: u64) -> ! {
         }
         let _ = system_call(libc::SYS_setsid, [0; 5]);
     }
-    let (mut address, mut one) = (desk.first.load(Ordering::Relaxed), 1u64);
+    let (mut address, mut one) = (NO_MORE, 1u64);
     let eight_bytes = |fd: &dyn AsRawFd, at: *mut u64| [fd.as_raw_fd() as u64, at as u64, 8, 0, 0];
     let given = eight_bytes(&desk.given.0, &raw mut address);
     let done = eight_bytes(&desk.done, &raw mut one);
-    // SAFETY: eight bytes, of `one`.
-    let _ = unsafe { system_call(libc::SYS_write, done) };
+    let begin = eight_bytes(&desk.begin, &raw mut address);
+    // SAFETY: eight bytes, of `address`.
+    while unsafe { system_call(libc::SYS_read, begin) } != Ok(8) {}
     loop {
         // SAFETY: `Session::order` has left the address and keeps the order until its result is there; eight bytes, of `one` and of
         // `address`.
         unsafe {
-            (*((&raw const address).read_volatile() as *const Order)).carry_out();
-            let _ = system_call(libc::SYS_write, done);
             while system_call(libc::SYS_read, given) != Ok(8) {}
             while (&raw const address).read_volatile() == NO_MORE {
                 let _ = system_call(libc::SYS_exit_group, [0; 5]);
             }
+            (*((&raw const address).read_volatile() as *const Order)).carry_out();
+            let _ = system_call(libc::SYS_write, done);
         }
     }
 }

@@ -53,6 +53,9 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
                 running.wait_for_stdout(&format!("{pd} | ready\n"));
             }
             assert_eq!(running.pd(PDS[0]), first);
+            for (pd, pid) in running.pds() {
+                assert_eq!(cpus(pid), cpus(Pid::this()), "`{pd}` may run on fewer CPUs than who starts it");
+            }
             running.signal(Signal::SIGTERM);
         });
         outcome.expect(0);
@@ -75,6 +78,11 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
         assert_eq!(outcome.stdout, "", "a PD has run: {outcome}");
         "the run fails, nothing is left".into()
     });
+}
+
+fn cpus(pid: Pid) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap().to_owned()
 }
 
 /// A launcher that waits for its file, with all the processes it has then.
