@@ -38,7 +38,7 @@ struct Subject {
 impl Subject {
     fn new(name: &'static str, policies: Vec<Policy>) -> Self {
         let plan = VALUES.iter().fold(PlanValues::new(), |all, (name, value)| all.with(name, *value));
-        let programs = policies.iter().flat_map(|policy| policy.compile("x86_64", &plan).unwrap()).collect();
+        let programs = policies.iter().map(|policy| policy.compile("x86_64", &plan).unwrap()).collect();
         let rules: Vec<&Rule> = policies.iter().flat_map(|policy| &policy.rules).collect();
         let operands =
             rules.iter().flat_map(|rule| &rule.args).flat_map(|arg| arg.mask.iter().chain([&arg.value]));

@@ -12,7 +12,7 @@ use mk_sandbox::image::{Constructors, Image};
 use mk_sandbox::monitor::{self, Console, Mode, message, of_stop};
 use mk_sandbox::pd::Layout;
 use mk_sandbox::plan::{self, Plan};
-use mk_sandbox::policy::{Action, PlanValues, Policy, SeccompData, evaluate_all, syscall_number};
+use mk_sandbox::policy::{Action, PlanValues, Policy, SeccompData, evaluate, syscall_number};
 use mk_sandbox::report::{self, graph, lint, lock, show};
 use mk_sandbox::sdf::{self, Arch, Options, System};
 use mk_sandbox::sys::trace::{self, SignalInfo};
@@ -125,7 +125,7 @@ fn policy(data: &[u8]) {
     let Ok(policy) = Policy::parse("fuzz.json", text) else { return };
     let values = [("doorbell", 3), ("wide", u64::MAX)];
     let of_plan = values.iter().fold(PlanValues::new(), |all, (name, value)| all.with(name, *value));
-    let Ok(programs) = policy.compile("x86_64", &of_plan) else { return };
+    let Ok(program) = policy.compile("x86_64", &of_plan) else { return };
     for (index, rule) in policy.rules.iter().enumerate() {
         let nr = syscall_number(&rule.syscall).expect("it was compiled") as u32;
         let mut meets = [0x0123_4567_89ab_cdef; 6];
@@ -141,7 +141,7 @@ fn policy(data: &[u8]) {
                     [(nr, 0xc000_003e), (nr | 0x4000_0000, 0xc000_003e), (nr + 1, 0xc000_003e), (nr, 3)]
                 {
                     let call = SeccompData { nr, arch, instruction_pointer: index as u64, args };
-                    let compiled = evaluate_all(&programs, &call).expect("a program that the kernel takes");
+                    let compiled = evaluate(&program, &call).expect("a program that the kernel takes");
                     assert_eq!(Some(compiled), judge(&policy, &values, &call), "{rule}: {call:x?}");
                     assert!(arch != 3 || compiled == Action::KillProcess);
                 }

@@ -27,7 +27,7 @@ use crate::sys::{privilege, seccomp, signals};
 #[derive(Debug)]
 pub(super) struct Made {
     /// `None` where a test leaves the filter out.
-    programs: Option<Vec<Program>>,
+    program: Option<Program>,
     ruleset: RulesetCreated,
 }
 
@@ -39,9 +39,9 @@ impl Made {
     ) -> Result<Self, LaunchError> {
         // What exec could give to a process; the PDs' and the one that starts them again are there.
         privilege::bound(&[]).map_err(io::Error::from).map_err(failed)?;
-        let programs = filter(starter, seam).map_err(io::Error::other).map_err(failed)?;
+        let program = filter(starter, seam).map_err(io::Error::other).map_err(failed)?;
         let ruleset = ruleset(launch.landlock_abi).map_err(io::Error::other).map_err(failed)?;
-        Ok(Self { programs, ruleset })
+        Ok(Self { program, ruleset })
     }
 }
 
@@ -96,15 +96,14 @@ fn try_confine<S: Seam>(made: Made, seam: &S) -> io::Result<()> {
             return Err(Errno::EOPNOTSUPP.into());
         }
     }
-    if let Some(programs) = made.programs {
+    if let Some(program) = made.program {
         signals::end_at_denied_call(Exit::Internal as i32, syscall_name)?;
-        // The strict program is the last: behind it nothing can be installed.
-        programs.iter().try_for_each(|program| seccomp::install(&program.words))?;
+        seccomp::install(&program.words)?;
     }
     Ok(())
 }
 
-fn filter<S: Seam>(starter: Option<&Starter>, seam: &S) -> Result<Option<Vec<Program>>, PolicyError> {
+fn filter<S: Seam>(starter: Option<&Starter>, seam: &S) -> Result<Option<Program>, PolicyError> {
     // No descriptor and no process has these numbers where there is no starter.
     let socket = starter.map_or(u64::from(u32::MAX), |starter| starter.socket().as_raw_fd() as u64);
     let pid = starter.map_or(u64::MAX, |starter| starter.pid().as_raw() as u64);

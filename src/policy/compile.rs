@@ -1,8 +1,7 @@
 //! Typed rules to the kernel's filter programs.
 //!
-//! A program of seccompiler has one answer for all that matches, so a policy with several answers becomes several
-//! programs: one for each error number, and one that passes every call a rule names and treats the rest as `otherwise`
-//! says. The kernel runs them all and takes the strictest answer: kill, trap, error number, allow, in this order.
+//! A program of seccompiler has one answer for all that matches, so a policy with several answers becomes several of them in one: one for each
+//! error number, and behind them one that passes every call a rule names and treats the rest as `otherwise` says.
 
 #![forbid(unsafe_code)]
 
@@ -102,7 +101,7 @@ impl PlanValues {
 /// One filter program, as seccomp(2) takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// For messages: `loading`, `running`, `running: errno 12`.
+    /// For messages: `loading`, `running`, `launcher`.
     pub name: String,
     /// One `struct sock_filter` each, as it lies in memory on a little-endian machine: code in bits 0 to 15, jt in 16 to
     /// 23, jf in 24 to 31, k in 32 to 63. 1 to 4095 words.
@@ -114,8 +113,7 @@ pub struct Program {
 pub struct Filters {
     /// To be installed, in this order, before the image is loaded.
     pub loading: Vec<Program>,
-    /// To be installed, in this order, before the first instruction of the image. The strict program is the last, since
-    /// nothing can be installed after it; the answers before it already keep malloc from growing.
+    /// To be installed, in this order, before the first instruction of the image. Behind it nothing can be installed.
     pub running: Vec<Program>,
 }
 
@@ -126,8 +124,8 @@ impl Filters {
     /// Every [`PolicyError`]; there is no partial result.
     pub fn compile(arch: &str, values: &PlanValues) -> Result<Self, PolicyError> {
         Ok(Self {
-            loading: Policy::loading()?.compile(arch, values)?,
-            running: Policy::running()?.compile(arch, values)?,
+            loading: vec![Policy::loading()?.compile(arch, values)?],
+            running: vec![Policy::running()?.compile(arch, values)?],
         })
     }
 }
@@ -166,11 +164,11 @@ impl Policy {
         serde_json::from_str(text).map_err(|source| PolicyError::Form { file: file.to_owned(), source })
     }
 
-    /// The programs that enforce these rules, in the order in which they must be installed.
+    /// The program that enforces these rules.
     ///
     /// # Errors
     /// Every [`PolicyError`] but `Form`.
-    pub fn compile(&self, arch: &str, values: &PlanValues) -> Result<Vec<Program>, PolicyError> {
+    pub fn compile(&self, arch: &str, values: &PlanValues) -> Result<Program, PolicyError> {
         if arch != "x86_64" {
             return Err(PolicyError::Architecture(arch.to_owned()));
         }
@@ -191,14 +189,18 @@ impl Policy {
             Otherwise::Trap => SeccompAction::Trap,
             Otherwise::KillProcess => SeccompAction::KillProcess,
         };
-        let mut programs = Vec::new();
-        for (errno, chains) in answered {
-            let name = format!("{}: errno {errno}", self.filter);
+        let mut words = Vec::new();
+        // Of two error numbers for the same call the higher one is the answer.
+        for (errno, chains) in answered.into_iter().rev() {
             let answer = SeccompAction::Errno(u32::from(errno));
-            programs.push(self.assemble(name, chains, SeccompAction::Allow, answer)?);
+            words.extend(then(self.assemble(chains, SeccompAction::Allow, answer)?));
         }
-        programs.push(self.assemble(self.filter.clone(), passed, otherwise, SeccompAction::Allow)?);
-        Ok(programs)
+        words.extend(self.assemble(passed, otherwise, SeccompAction::Allow)?);
+        if words.len() >= LONGEST {
+            let source = seccompiler::BackendError::FilterTooLarge(words.len());
+            return Err(PolicyError::Compiler { filter: self.filter.clone(), source });
+        }
+        Ok(Program { name: self.filter.clone(), words })
     }
 
     /// A rule's number and conditions.
@@ -282,11 +284,10 @@ impl Policy {
 
     fn assemble(
         &self,
-        name: String,
         chains: Chains,
         mismatch: SeccompAction,
         matched: SeccompAction,
-    ) -> Result<Program, PolicyError> {
+    ) -> Result<Vec<u64>, PolicyError> {
         let fault = |source| PolicyError::Compiler { filter: self.filter.clone(), source };
         let mut rules = chains.into_rules().map_err(fault)?;
         let count = rules.len().isqrt().max(1);
@@ -299,8 +300,7 @@ impl Policy {
             let part = filter.and_then(BpfProgram::try_from).map_err(fault)?;
             parts.push((first, part.iter().map(word).collect()));
         }
-        let words = joined(parts).ok_or_else(|| fault(seccompiler::BackendError::FilterTooLarge(LONGEST)))?;
-        Ok(Program { name, words })
+        joined(parts).ok_or_else(|| fault(seccompiler::BackendError::FilterTooLarge(LONGEST)))
     }
 
     fn fault(&self, rule: &Rule, problem: &str) -> PolicyError {
@@ -315,6 +315,18 @@ impl Policy {
 /// A program must be shorter (BPF_MAXINSNS).
 const LONGEST: usize = 4096;
 
+const JUMP: u64 = 0x05;
+
+/// A program that goes on behind its end where it would let a call pass. One program takes the kernel less time to install than several.
+fn then(mut words: Vec<u64>) -> Vec<u64> {
+    const RETURN_ALLOW: u64 = 0x06 | (libc::SECCOMP_RET_ALLOW as u64) << 32;
+    let end = words.len();
+    for (at, word) in words.iter_mut().enumerate().filter(|(_, word)| **word == RETURN_ALLOW) {
+        *word = JUMP | ((end - at - 1) as u64) << 32;
+    }
+    words
+}
+
 fn word(step: &sock_filter) -> u64 {
     u64::from(step.code) | u64::from(step.jt) << 16 | u64::from(step.jf) << 24 | u64::from(step.k) << 32
 }
@@ -325,7 +337,6 @@ fn word(step: &sock_filter) -> u64 {
 fn joined(parts: Vec<(i64, Vec<u64>)>) -> Option<Vec<u64>> {
     const LOAD_NUMBER: u64 = 0x20;
     const AT_LEAST: u64 = 0x35;
-    const JUMP: u64 = 0x05;
     let mut tail = Vec::new();
     let mut choice = Vec::new();
     let mut starts = Vec::new();
@@ -341,7 +352,7 @@ fn joined(parts: Vec<(i64, Vec<u64>)>) -> Option<Vec<u64>> {
         choice.extend([AT_LEAST | 1 << 24 | first << 32, JUMP | u64::try_from(distance).ok()? << 32]);
     }
     choice.extend(tail);
-    (choice.len() < LONGEST).then_some(choice)
+    Some(choice)
 }
 
 /// Alternatives by call; an empty list of conditions among them stands for "whatever the arguments".

@@ -208,16 +208,16 @@ impl fmt::Display for Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Action, PlanValues, PolicyError, Program, SeccompData, evaluate_all};
+    use crate::policy::{Action, PlanValues, PolicyError, Program, SeccompData, evaluate};
 
     /// A policy of one rule.
-    fn policy_of(rule: &str) -> Result<Vec<Program>, PolicyError> {
+    fn policy_of(rule: &str) -> Result<Program, PolicyError> {
         let text =
             format!(r#"{{"filter": "test", "purpose": "a test", "otherwise": "trap", "rules": [{rule}]}}"#);
         Policy::parse("test.json", &text)?.compile("x86_64", &PlanValues::new().with("doorbell", 3))
     }
 
-    fn message(result: Result<Vec<Program>, PolicyError>) -> String {
+    fn message(result: Result<Program, PolicyError>) -> String {
         result.expect_err("the policy is wrong").to_string()
     }
 
@@ -225,8 +225,8 @@ mod tests {
     fn a_value_of_the_plan_is_looked_up() {
         let rule = r#"{"syscall": "read", "reason": "r", "args":
             [{"index": 0, "name": "fd", "width": 32, "op": "eq", "value": "doorbell"}]}"#;
-        let programs = policy_of(rule).expect("doorbell is known");
-        let answer = |fd| evaluate_all(&programs, &SeccompData::new(0, [fd, 0, 0, 0, 0, 0]));
+        let program = policy_of(rule).expect("doorbell is known");
+        let answer = |fd| evaluate(&program, &SeccompData::new(0, [fd, 0, 0, 0, 0, 0]));
         assert_eq!(answer(3), Ok(Action::Allow));
         assert_eq!(answer(4), Ok(Action::Trap));
         let unknown = rule.replace("doorbell", "status_pipe");

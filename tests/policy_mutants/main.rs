@@ -76,9 +76,10 @@ fn how_it_is_noticed(
     judge: &judge::Judge,
     healthy: &system::Stage,
 ) -> Option<Notice> {
-    let Ok(programs) = mutant.policy.compile("x86_64", &PlanValues::new()) else {
+    let Ok(program) = mutant.policy.compile("x86_64", &PlanValues::new()) else {
         return Some(Notice::Failure("it is no policy".into()));
     };
+    let programs = [program];
     if let Some(breach) = bounds::breach(judge, &mutant.policy.filter, &programs) {
         return Some(Notice::Breach(breach));
     }
@@ -93,7 +94,7 @@ fn how_it_is_noticed(
 }
 
 fn compiled(policy: &Policy) -> Vec<Program> {
-    policy.compile("x86_64", &PlanValues::new()).expect("it compiles")
+    vec![policy.compile("x86_64", &PlanValues::new()).expect("it compiles")]
 }
 
 fn report(noticed: &[(&Mutant, Option<Notice>)]) -> ExitCode {

@@ -120,7 +120,7 @@ impl Stage {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let compile = |policy: &Policy| policy.compile("x86_64", &PlanValues::new());
         let filters = match (compile(&policies[0]), compile(&policies[1])) {
-            (Ok(loading), Ok(running)) => Filters { loading, running },
+            (Ok(loading), Ok(running)) => Filters { loading: vec![loading], running: vec![running] },
             _ => return Some("it is no policy".into()),
         };
         let file = self.world.write(&format!("{number}.json"), serde_json::to_vec(&filters).unwrap());
