@@ -40,6 +40,8 @@ pub struct Starter {
 /// What is asked of it: a letter and the number of a PD.
 const START: u8 = b's';
 const OPEN: u8 = b'o';
+/// What it says first: it has given up what it does not need.
+const CONFINED: u8 = b'c';
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
@@ -51,7 +53,8 @@ enum Reply {
 }
 
 impl Starter {
-    /// Leaves a copy of this process behind. This process must have no other thread, and not have confined itself.
+    /// Leaves a copy of this process behind, which has given up what it does not need when this returns. This process must have no other
+    /// thread, and not have confined itself.
     ///
     /// # Errors
     /// The kernel's word.
@@ -67,6 +70,13 @@ impl Starter {
         let serve = || serve(launch, resources, seam, (launcher, identity), other.as_fd()).map_or(1, |()| 0);
         let child = session.copy(serve).map_err(failed)?;
         let starter = Self { child, socket };
+        // So that the socket tells should it end.
+        drop(other);
+        let mut said = [0];
+        let heard = socket::receive(starter.socket(), &mut said).map_err(failed)?;
+        if heard.0 != said.len() || said != [CONFINED] {
+            return Err(failed(Errno::ECHILD));
+        }
         trace::seize_with_children(starter.pid()).map_err(failed)?;
         Ok(starter)
     }
@@ -156,6 +166,7 @@ fn serve<S: Seam>(
     privilege::no_new_privileges()?;
     privilege::bound(&CAPABILITIES)?;
     privilege::give_up_capabilities(&CAPABILITIES)?;
+    socket::send(socket, &[CONFINED], &[])?;
     let mut last = None;
     loop {
         let mut request = [0; 2];

@@ -64,6 +64,8 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
     cases.case(&format!("{user}: that process is killed before it is known which PD it is"), || {
         let waiting = Waiting::new(stage, &pipe);
         kill(waiting.first, Signal::SIGKILL).unwrap();
+        // Until it has ended it can still be traced, and its end is told later.
+        wait_for_end(waiting.first);
         let outcome = waiting.read(&system, |_| {});
         let words = format!("PD `{}`: failed while becoming its tracer (step Trace, ECHILD", PDS[0]);
         outcome.expect(5).says(&words).says("ended by SIGKILL");
@@ -73,11 +75,19 @@ pub fn cases(cases: &mut Cases, stage: &Stage) {
     cases.case(&format!("{user}: who clones the others is killed before they are known"), || {
         let waiting = Waiting::new(stage, &pipe);
         kill(waiting.leader, Signal::SIGKILL).unwrap();
+        wait_for_end(waiting.leader);
         let outcome = waiting.read(&system, |_| {});
         outcome.expect(5).says("failed while creating its process and namespaces (step Clone, ECHILD");
         assert_eq!(outcome.stdout, "", "a PD has run: {outcome}");
         "the run fails, nothing is left".into()
     });
+}
+
+/// It is killed, and nobody takes it in.
+fn wait_for_end(pid: Pid) {
+    while !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
 }
 
 fn cpus(pid: Pid) -> String {
