@@ -183,9 +183,7 @@ impl InUse {
     pub fn go(&self) -> Result<(), Errno> {
         self.0.go.write(1).map(drop)
     }
-}
 
-impl InUse {
     /// Gives the CPU to the child until it has become the program or has ended, or for a millisecond.
     pub fn give_way(&self) {
         let limit = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
