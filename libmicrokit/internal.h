@@ -6,6 +6,7 @@
  *
  *   start.c    entry: takes the handoff, runs constructors and init
  *   loop.c     waits for notifications and calls, runs the handlers
+ *   crowd.c    who else is at work
  *   channel.c  the sending side: notify, call, deferred actions
  *   message.h  copying messages between a shared page and the IPC buffer
  *   wait.h     when to spin before sleeping
@@ -116,15 +117,20 @@ void mk_restart(const struct mk_handoff *handoff) __attribute__((noreturn, visib
 /* loop.c */
 void mk_loop_take_ends(const struct mk_handoff *handoff);
 void mk_loop(void) __attribute__((noreturn));
+void mk_ring(int32_t doorbell);
+/* Blocks until the doorbell rings, or a little earlier. */
+void mk_read_doorbell(void);
+
+/* crowd.c */
+void mk_crowd_begin(void);
+/* A peer, once or again. */
+void mk_crowd_add(const struct mk_status *status);
 /* More PDs are at work than there are CPUs, this one and the one that is waited for, if any, among them. */
 bool mk_is_crowded(const struct mk_status *waited_for, uint64_t now);
 /* Rings the doorbell of a peer that sleeps. */
 void mk_wake(const struct end *end);
 /* This PD has waited, so that those it has woken before have had their time. */
 void mk_has_waited(void);
-void mk_ring(int32_t doorbell);
-/* Blocks until the doorbell rings, or a little earlier. */
-void mk_read_doorbell(void);
 
 /* launcher.c */
 void mk_launcher_take(const struct mk_handoff *handoff);

@@ -60,23 +60,6 @@ static const struct mk_supervisor no_faults;
 static const struct mk_supervisor *supervisor = &no_faults;
 static uint64_t faults_handled;
 
-/* Every peer, once. */
-static struct {
-    uint32_t count;
-    const struct mk_status *status[MK_MAX_ENDS];
-} peers;
-
-/*
- * Peers woken since this PD last waited. Who has been woken and still says that it sleeps has work, but no CPU: as it
- * cannot say so itself, that is all there is to tell a crowd from a few, since those who run are never more than the
- * CPUs.
- */
-#define WOKEN 8
-static struct {
-    uint32_t count;
-    const struct mk_status *status[WOKEN];
-} woken;
-
 static void (*notified_entry)(microkit_channel);
 static microkit_msginfo (*protected_entry)(microkit_channel, microkit_msginfo);
 static struct wait_history waits;
@@ -95,66 +78,6 @@ struct pending {
 /* Of `calls`: a child's fault. */
 #define PENDING_FAULT ((uint64_t)1 << 63)
 
-static void add_peer(const struct mk_status *status)
-{
-    for (uint32_t i = 0; i < peers.count; i++) {
-        if (peers.status[i] == status) {
-            return;
-        }
-    }
-    peers.status[peers.count++] = status;
-}
-
-static inline bool is_awake(const struct mk_status *status)
-{
-    return __atomic_load_n(&status->asleep, __ATOMIC_RELAXED) == MK_AWAKE;
-}
-
-/*
- * A peer that waits, but spins, counts: it is on a CPU. Each look sees only a part of a crowd, so one that was seen is
- * believed in for a rest.
- */
-bool mk_is_crowded(const struct mk_status *waited_for, uint64_t now)
-{
-    if (mk_wait.kind == MK_WAIT_SPIN) {
-        return false;
-    }
-    uint32_t working = waited_for == 0 ? 1 : 2;
-    for (uint32_t i = 0; i < woken.count; i++) {
-        working += woken.status[i] != waited_for && !is_awake(woken.status[i]);
-    }
-    if (working <= mk_wait.cpus) {
-        if (now < mk_wait.crowded_until) {
-            return true;
-        }
-        for (uint32_t i = 0; i < peers.count && working <= mk_wait.cpus; i++) {
-            working += peers.status[i] != waited_for && is_awake(peers.status[i]);
-        }
-    }
-    if (working > mk_wait.cpus) {
-        mk_wait.crowded_until = now + mk_wait.rest;
-        return true;
-    }
-    return false;
-}
-
-void mk_wake(const struct end *end)
-{
-    mk_ring(end->peer_doorbell);
-    bool known = woken.count == WOKEN;
-    for (uint32_t i = 0; i < woken.count; i++) {
-        known |= woken.status[i] == end->peer;
-    }
-    if (!known) {
-        woken.status[woken.count++] = end->peer;
-    }
-}
-
-void mk_has_waited(void)
-{
-    woken.count = 0;
-}
-
 void mk_loop_take_ends(const struct mk_handoff *handoff)
 {
     notified_entry = (void (*)(microkit_channel))(uintptr_t)handoff->notified;
@@ -164,8 +87,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
     ends.count = ends.next = ends.hot = 0;
     ends.hears = ends.serves = ends.queued = ends.looked = 0;
     charged = MK_CHARGE_SELF;
-    peers.count = 0;
-    woken.count = 0;
+    mk_crowd_begin();
     /* An idle system sleeps from the start. */
     waits.rest_until = wait_clock() + mk_wait.rest;
     waits.cpu = (uint16_t)(wait_cpu() + 1);
@@ -192,7 +114,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
             ends.taken[i] = load_relaxed(&end->out->seq);
         }
         if (end->rights != 0 && end->peer != mk_status) {
-            add_peer(end->peer);
+            mk_crowd_add(end->peer);
         }
     }
     for (unsigned i = 0; i < handoff->end_count; i++) {
@@ -452,10 +374,12 @@ static bool any(struct pending pending)
     return (pending.notifications | pending.calls) != 0;
 }
 
-/* Whoever has last announced something is who is waited for, as far as one can know. */
-static const struct mk_status *last_heard(void)
+/* Whoever has last announced something is who is waited for, as far as one can know. A PD does not wait for itself. */
+static const uint32_t *cpu_of_last_heard(void)
 {
-    return ends.count == 0 ? mk_status : mk_ends[ends.id[ends.hot]].peer;
+    static const uint32_t nowhere;
+    const struct mk_status *peer = ends.count == 0 ? mk_status : mk_ends[ends.id[ends.hot]].peer;
+    return peer == mk_status ? &nowhere : &peer->cpu;
 }
 
 /* Returns what is pending: something. */
@@ -470,7 +394,7 @@ static struct pending wait(void)
         return pending;
     }
     uint64_t now = wait_clock();
-    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, mk_say_cpu(), &last_heard()->cpu);
+    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, mk_say_cpu(), cpu_of_last_heard());
     if (longest != 0 && !mk_is_crowded(0, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         do {
