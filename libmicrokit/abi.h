@@ -47,7 +47,6 @@ struct mk_status {
     /* The CPU on which the PD last began to wait, and one more, so that 0 is none: two that wait for each other on one
      * CPU are told by it. */
     uint32_t cpu;
-    uint32_t reserved_too;
 };
 
 #define MK_AWAKE 0
@@ -72,10 +71,10 @@ struct mk_status {
  * notified: count of notifications ever sent; the peer remembers how far it has seen, so they coalesce by themselves.
  * seq:      on the calling end, the number of the latest call; on the serving end, the number of the call answered.
  * heard:    how far this end has seen the peer's `notified`: a PD that is started again goes on from there.
- * info, mr, more: the call's or the reply's message, complete before `seq` is stored with release order. Register N
- * from MK_FIRST_MRS on is more[N - MK_MORE_FROM], so that pairs of registers lie as in the IPC buffer. since:    under
- * MK_SCHEDULE_MICROKIT, when the call was made, in time stamp counter cycles: the order of equal callers. Whoever lies
- * gains no more than the time between two looks of the callee.
+ * info, mr: the call's or the reply's message, complete before `seq` is stored with release order.
+ * more:     its registers from MK_FIRST_MRS on: N is more[N - MK_MORE_FROM], so that pairs lie as in the IPC buffer.
+ * since:    under MK_SCHEDULE_MICROKIT, when the call was made, in time stamp counter cycles: the order of equal
+ * callers. Whoever lies gains no more than the time between two looks of the callee.
  *
  * A PD that starts again, in its process or in a new one, goes on from what its pages say: from its own `events`,
  * `notified`, `heard` and, on a calling end, `seq`. On a serving end `seq` says which call it has answered, so a call
@@ -278,7 +277,7 @@ struct mk_handoff {
 #define MK_CHARGE_SELF 64
 
 /* The layout, in numbers both sides assert. */
-#define MK_SIZEOF_STATUS 144
+#define MK_SIZEOF_STATUS 140
 #define MK_STATUS_OFF_ASLEEP 0
 #define MK_STATUS_OFF_WHERE 128
 #define MK_STATUS_OFF_CHANNEL 132

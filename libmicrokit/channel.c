@@ -38,13 +38,18 @@ bool mk_has_irq(microkit_channel ch)
 static inline void announce(struct end *end)
 {
     __atomic_store_n(&end->out->events, ++end->events, __ATOMIC_SEQ_CST);
+}
+
+static inline void announce_and_wake(struct end *end)
+{
+    announce(end);
     wake_peer(end, MK_ASLEEP);
 }
 
 static inline void notify(struct end *end)
 {
     store_release(&end->out->notified, ++end->notified);
-    announce(end);
+    announce_and_wake(end);
 }
 
 static void wait_for_reply(struct end *end, uint64_t call)
@@ -61,7 +66,7 @@ static void wait_for_reply(struct end *end, uint64_t call)
     }
     struct wait_history *history = &replies[end - mk_ends];
     uint64_t now = wait_clock();
-    uint64_t longest = wait_may_spin(&mk_wait, history, now, mk_say_cpu(), &end->peer->cpu);
+    uint64_t longest = wait_may_spin(&mk_wait, history, now, say_cpu(), &end->peer->cpu);
     if (longest != 0 && !mk_is_crowded(end->peer, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         bool answered;
@@ -92,7 +97,7 @@ static microkit_msginfo call(microkit_channel ch, struct end *end, microkit_msgi
         store_relaxed(&end->out->since, wait_clock());
     }
     store_release(&end->out->seq, number);
-    announce(end);
+    announce_and_wake(end);
     uint32_t where = __atomic_load_n(&mk_status->where, __ATOMIC_RELAXED);
     uint32_t channel = __atomic_load_n(&mk_status->channel, __ATOMIC_RELAXED);
     say_where(MK_IN_CALL, ch);
@@ -171,7 +176,7 @@ static void go_on(struct end *end)
         store_release(&end->out->seq, end->calls | MK_SEQ_WITHDRAWN);
     }
     if (end->notified != 0 || end->calls != 0) {
-        __atomic_store_n(&end->out->events, ++end->events, __ATOMIC_SEQ_CST);
+        announce(end);
         if (mk_scheduled) {
             mk_say_signalled(end);
         } else {

@@ -37,8 +37,7 @@ struct end {
     struct mk_out *out;
     const struct mk_out *in;
     const struct mk_status *peer;
-    /* Notifications and calls sent so far, and both together. Kept here, because the copies in `out` are for the peer.
-     */
+    /* Notifications and calls sent so far, and both together. Kept here: the copies in `out` are for the peer. */
     uint64_t notified;
     uint64_t calls;
     uint64_t events;
@@ -101,7 +100,7 @@ static inline void say_where(uint32_t where, uint32_t channel)
 }
 
 /* Says to the peers on which CPU this PD begins to wait, and returns it. */
-static inline uint16_t mk_say_cpu(void)
+static inline uint16_t say_cpu(void)
 {
     uint16_t cpu = wait_cpu();
     if (mk_status->cpu != cpu + 1u) {

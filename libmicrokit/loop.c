@@ -16,13 +16,13 @@
 #define TABLE ((MK_MAX_ENDS + GROUP - 1) / GROUP * GROUP)
 /* A look at so many ends takes as long as a pause between two looks. */
 #define MANY 32
-/* How often one end may be seen to change in one look: more than a PD signals without a pause, but a flood ends there.
- */
+/* How often one end may be seen to change in one look: more than a PD signals without a pause. A flood ends there. */
 #define CHANGES_MOST 32
 
 /* Ends that hear notifications or serve calls, ascending by id. What every look reads lies side by side. */
 static struct {
     uint32_t count;
+    uint32_t groups;
     /* Where the next look begins: at a whole group. */
     uint32_t next;
     /* Where something has changed lately, and so perhaps will again: looked at with every group. */
@@ -117,6 +117,7 @@ void mk_loop_take_ends(const struct mk_handoff *handoff)
             mk_crowd_add(end->peer);
         }
     }
+    ends.groups = (ends.count + GROUP - 1) / GROUP;
     for (unsigned i = 0; i < handoff->end_count; i++) {
         for (unsigned k = 0; k < ends.count; k++) {
             if (ends.id[k] == handoff->ends[i].id) {
@@ -157,8 +158,10 @@ struct look {
     bool changed_again;
 };
 
-/* Whether anything has changed at one end. What it does not hear or serve, and the reply to a call of its own, is not
- * announced there, or means nothing. */
+/*
+ * Whether anything has changed at one end. What it does not hear or serve, and the reply to a call of its own, is not
+ * announced there, or means nothing.
+ */
 static bool look_at(uint32_t i, struct look *look)
 {
     uint64_t events = load_acquire(&ends.in[i]->events);
@@ -183,8 +186,7 @@ static bool look_at(uint32_t i, struct look *look)
         look->notifications |= bit;
     }
     if ((ends.serves & bit) != 0) {
-        /* A caller that takes its call back, which only a hostile one does, or one that starts again, loses its place.
-         */
+        /* Who takes its call back, as only a hostile caller and one that starts again does, loses its place. */
         if (seq == ends.taken[i]) {
             ends.queued &= ~bit;
         } else if ((ends.queued & bit) == 0 || seq != ends.called[i]) {
@@ -235,7 +237,8 @@ static struct pending look(void)
     const uint64_t *hot = &ends.in[ends.hot]->events;
     uint64_t hot_events = ends.events[ends.hot];
     uint32_t first = ends.next;
-    for (uint32_t unchanged = 0; unchanged < ends.count; unchanged += GROUP) {
+    uint32_t left = ends.groups;
+    while (left > 0) {
         bool changed = false;
         if (__builtin_expect(load_seq_cst(hot) != hot_events, 0)) {
             changed = look_at(ends.hot, &look);
@@ -244,10 +247,8 @@ static struct pending look(void)
         if (!changed && __builtin_expect(group_differs(first), 0)) {
             changed = look_at_group(first, &look);
         }
-        if (changed) {
-            /* This group too is looked at once more. */
-            unchanged = -(uint32_t)GROUP;
-        }
+        /* After a change this group too is looked at once more. */
+        left = changed ? ends.groups : left - 1;
         first = first + GROUP < ends.count ? first + GROUP : 0;
     }
     ends.next = first;
@@ -394,7 +395,7 @@ static struct pending wait(void)
         return pending;
     }
     uint64_t now = wait_clock();
-    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, mk_say_cpu(), cpu_of_last_heard());
+    uint64_t longest = wait_may_spin(&mk_wait, &waits, now, say_cpu(), cpu_of_last_heard());
     if (longest != 0 && !mk_is_crowded(0, now)) {
         struct wait_spin spin = wait_spin_begin(now, longest);
         do {

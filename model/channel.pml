@@ -18,7 +18,8 @@
  * consistent store, and a fence, wait until it is empty.
  *
  * Left out: the launcher as scheduler, which needs no doorbell; starting a PD again and faults of children, which restart.pml
- * has; the second look after a change, which look.pml has. And, because it changes no shared word, the spin before sleep, which looks and finds nothing.
+ * has; the second look after a change, which look.pml has. And, because it changes no shared word, the spin before sleep,
+ * which looks and finds nothing.
  * Left open, and so more than the code does: which of several callers is served first. A doorbell holds one ring here; more
  * are dropped, as a full pipe drops them, and those that a real pipe would still hold are rings that H may add.
  */

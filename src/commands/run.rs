@@ -98,11 +98,12 @@ fn launch_and_watch<S: Seam>(
     };
     let mut resources = launch::prepare(launch, early)?;
     timings.done("creating memory and pipes");
-    let confinement = || launch::begin_to_confine(launch, &resources, seam);
-    let running = launch::start_and(launch, &resources, &signals, seam, confinement)?;
+    let mut confinement = None;
+    let meanwhile = || launch::begin_to_confine(launch, seam).map(|begun| confinement = begun);
+    let running = launch::start_and(launch, &resources, &signals, seam, meanwhile)?;
     timings.done("starting the PDs");
     // Whatever is opened, is opened before this.
-    if let Err(error) = launch::confine(launch, &mut resources, seam) {
+    if let Err(error) = launch::confine(launch, &mut resources, seam, confinement) {
         launch::end_all(running.iter().map(|pd| &pd.child));
         return Err(error);
     }

@@ -10,11 +10,10 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use super::prepare::pidfd_of_launcher;
-use super::start::namespaces;
+use super::start::{memory, namespaces};
 use crate::pd::Seam;
-use crate::sys::bare::{self, Coming};
+use crate::sys::bare::{self, Coming, Memory};
 use crate::sys::descriptor;
-use crate::sys::privilege::{self, Capability};
 use crate::sys::session::Session;
 
 /// What there is before [`super::prepare`]. Ended with this.
@@ -31,9 +30,8 @@ const DESCRIPTORS: i32 = 2048;
 /// Has it cloned, if that is possible before it is known what the PD is. What fails here, fails again where it is told. This process must have
 /// no other thread.
 pub fn begin<S: Seam>(seam: &S) -> Option<Early> {
-    // Who changes its user must have memory of its own then (`bare::Memory`), in which nothing is seen that is written later.
-    let shares_memory = !geteuid().is_root() || privilege::has(Capability::CAP_SYS_PTRACE);
-    if !shares_memory {
+    // In a copy nothing is seen that is written later. As root it must change its user, unless that turns out to be impossible.
+    if memory(geteuid().is_root()) == Memory::Copied {
         return None;
     }
     let begin = || -> Result<Early, Errno> {

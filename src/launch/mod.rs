@@ -14,7 +14,7 @@ mod starter;
 
 pub use early::{Early, begin};
 pub use identity::Identity;
-pub use own::{begin_to_confine, confine};
+pub use own::{Confinement, begin_to_confine, confine};
 pub use prepare::{Resources, prepare};
 pub use start::{RunningPd, end_all, start, start_again, start_and};
 pub use starter::Starter;

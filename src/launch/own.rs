@@ -25,18 +25,14 @@ use crate::sys::{privilege, seccomp, signals};
 
 /// What takes nothing from this process that the start of a PD needs.
 #[derive(Debug)]
-pub(super) struct Made {
+pub struct Confinement {
     /// `None` where a test leaves the filter out.
     program: Option<Program>,
     ruleset: RulesetCreated,
 }
 
-impl Made {
-    pub(super) fn new<S: Seam>(
-        launch: &Launch,
-        starter: Option<&Starter>,
-        seam: &S,
-    ) -> Result<Self, LaunchError> {
+impl Confinement {
+    fn new<S: Seam>(launch: &Launch, starter: Option<&Starter>, seam: &S) -> Result<Self, LaunchError> {
         // What exec could give to a process; the PDs' and the one that starts them again are there.
         privilege::bound(&[]).map_err(io::Error::from).map_err(failed)?;
         let program = filter(starter, seam).map_err(io::Error::other).map_err(failed)?;
@@ -54,15 +50,8 @@ fn failed(source: io::Error) -> LaunchError {
 ///
 /// # Errors
 /// A layer cannot be had.
-pub fn begin_to_confine<S: Seam>(
-    launch: &Launch,
-    resources: &Resources,
-    seam: &S,
-) -> Result<(), LaunchError> {
-    if !launch.restarts() {
-        resources.own.replace(Some(Made::new(launch, None, seam)?));
-    }
-    Ok(())
+pub fn begin_to_confine<S: Seam>(launch: &Launch, seam: &S) -> Result<Option<Confinement>, LaunchError> {
+    (!launch.restarts()).then(|| Confinement::new(launch, None, seam)).transpose()
 }
 
 /// Gives up whatever watching needs not. From here on this process can open no file: what is to be written later is opened
@@ -70,33 +59,38 @@ pub fn begin_to_confine<S: Seam>(
 ///
 /// # Errors
 /// A layer cannot be had, or has no effect: then no PD may run.
-pub fn confine<S: Seam>(launch: &Launch, resources: &mut Resources, seam: &S) -> Result<(), LaunchError> {
+pub fn confine<S: Seam>(
+    launch: &Launch,
+    resources: &mut Resources,
+    seam: &S,
+    begun: Option<Confinement>,
+) -> Result<(), LaunchError> {
     if launch.restarts() {
         resources.starter = Some(Starter::new(launch, resources, seam)?);
     }
     // Its leader has all that this process has, and nothing more to do.
     resources.session = None;
-    let made = match resources.own.take() {
-        Some(made) => made,
-        None => Made::new(launch, resources.starter.as_ref(), seam)?,
+    let confinement = match begun {
+        Some(confinement) => confinement,
+        None => Confinement::new(launch, resources.starter.as_ref(), seam)?,
     };
-    try_confine(made, seam).map_err(failed)?;
+    try_confine(confinement, seam).map_err(failed)?;
     seam.confined(resources.starter.as_ref().map(Starter::pid));
     Ok(())
 }
 
-fn try_confine<S: Seam>(made: Made, seam: &S) -> io::Result<()> {
+fn try_confine<S: Seam>(confinement: Confinement, seam: &S) -> io::Result<()> {
     seam.before_own()?;
     privilege::no_new_privileges()?;
     privilege::give_up_capabilities(&[])?;
     if seam.own_landlock() {
-        let status = made.ruleset.no_new_privs(false).restrict_self().map_err(io::Error::other)?;
+        let status = confinement.ruleset.no_new_privs(false).restrict_self().map_err(io::Error::other)?;
         let opened = File::open("/").map_err(|error| error.raw_os_error());
         if status.ruleset != RulesetStatus::FullyEnforced || !matches!(opened, Err(Some(libc::EACCES))) {
             return Err(Errno::EOPNOTSUPP.into());
         }
     }
-    if let Some(program) = made.program {
+    if let Some(program) = confinement.program {
         signals::end_at_denied_call(Exit::Internal as i32, syscall_name)?;
         seccomp::install(&program.words)?;
     }

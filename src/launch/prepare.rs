@@ -13,7 +13,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2};
 
-use super::own::Made;
 use super::{Early, Launch, LaunchError, Starter};
 use crate::plan::{MapPlan, RegionPlan};
 use crate::sdf::RegionIndex;
@@ -65,8 +64,6 @@ pub struct Resources {
     pub first: RefCell<Option<Coming>>,
     /// The session that PDs are in, until all that clones is there.
     pub session: Option<Session>,
-    /// What has been made for confining the launcher.
-    pub(super) own: RefCell<Option<Made>>,
     /// Who starts PDs again for a launcher that has confined itself.
     pub starter: Option<Starter>,
 }
@@ -118,7 +115,6 @@ pub fn prepare(launch: &Launch, early: Option<Early>) -> Result<Resources, Launc
         launcher,
         first: RefCell::new(first),
         session: Some(session),
-        own: RefCell::new(None),
         starter: None,
     };
     for (pd, image) in plan.pds.iter().zip(&launch.images) {

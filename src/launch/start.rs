@@ -244,13 +244,17 @@ fn begin<'a, S: Seam>(
         coming.becomes(exec);
         return Ok(Begun { pd, coming, status: status.read, times });
     }
-    let memory = match identity.must_change() && !privilege::has(Capability::CAP_SYS_PTRACE) {
-        false => Memory::Shared,
-        true => Memory::Copied,
-    };
-    let launcher = resources.launcher.as_fd();
+    let (memory, launcher) = (memory(identity.must_change()), resources.launcher.as_fd());
     let coming = bare::clone_and_exec(namespaces(seam), by, memory, launcher, exec).map_err(at)?;
     Ok(Begun { pd, coming, status: status.read, times })
+}
+
+/// What a child has that must change its user, or need not.
+pub(super) fn memory(must_change: bool) -> Memory {
+    match must_change && !privilege::has(Capability::CAP_SYS_PTRACE) {
+        false => Memory::Shared,
+        true => Memory::Copied,
+    }
 }
 
 pub(super) fn namespaces<S: Seam>(seam: &S) -> u64 {

@@ -6,7 +6,6 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::check;
-
 use super::memory::Stack;
 
 /// The namespaces of every PD: all there are (namespaces(7)). clone3 takes CLONE_NEWTIME too, whose bit means a signal to clone(2).

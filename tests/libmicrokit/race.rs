@@ -74,7 +74,7 @@ pub fn a_message_published_without_order_is_noticed() {
     let relaxed = |store: &'static str| {
         (store, store.replace("SEQ_CST", "RELAXED").replace("store_release", "store_relaxed"))
     };
-    let announced = || relaxed("++end->events, __ATOMIC_SEQ_CST);\n    wake_peer");
+    let announced = || relaxed("++end->events, __ATOMIC_SEQ_CST");
     let mutants = [
         (
             "notification",
